@@ -6,10 +6,16 @@ import "weft/control/mesh"
 // README.md documents the bytes for people who write engine clients.
 
 // ClientMessage goes from a client to its gateway.
-type ClientMessage interface{ clientType() byte }
+type ClientMessage interface {
+	message
+	clientType() byte
+}
 
 // ServerMessage goes from a gateway to a client.
-type ServerMessage interface{ serverType() byte }
+type ServerMessage interface {
+	message
+	serverType() byte
+}
 
 // Hello opens or resumes a session. It must be a client's first message.
 type Hello struct {

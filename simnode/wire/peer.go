@@ -9,7 +9,10 @@ import "weft/control/mesh"
 
 // PeerMessage is a message between processes of a shard. The concrete types
 // are the pointers to the structs below.
-type PeerMessage interface{ peerType() byte }
+type PeerMessage interface {
+	message
+	peerType() byte
+}
 
 // Subscribe asks the owner of Zone for its frames: a key frame first, then one
 // a tick. Off ends it. It is repeated whenever the subscriber misses a frame.

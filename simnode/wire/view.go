@@ -1,0 +1,190 @@
+package wire
+
+import (
+	"math"
+
+	"weft/control/mesh"
+)
+
+// The fewest bytes of an item of a view.
+const (
+	minClockBytes = 3
+	minEnterBytes = 13
+	minMoveBytes  = 6
+)
+
+func (v *View) fields(c coder) coder {
+	num(&c, &v.Tick)
+	v.Self.fields(&c, v.Tick)
+	count(&c, &v.Clocks, MaxClocks, minClockBytes)
+	for i := range v.Clocks {
+		v.Clocks[i].fields(&c, v.Tick)
+	}
+	count(&c, &v.Enters, MaxViewEntries, minEnterBytes)
+	for i := range v.Enters {
+		v.Enters[i].fields(&c)
+	}
+	count(&c, &v.Moves, MaxViewEntries, minMoveBytes)
+	for i := range v.Moves {
+		v.Moves[i].fields(&c)
+	}
+	count(&c, &v.Leaves, MaxViewEntries, 1)
+	for i := range v.Leaves {
+		num(&c, &v.Leaves[i])
+	}
+	return c
+}
+
+func (s *Self) fields(c *coder, tick mesh.Tick) {
+	num(c, &s.Zone)
+	num(c, &s.Epoch)
+	num(c, &s.Hop)
+	c.since(tick, &s.Tick)
+	c.vec(&s.Pos)
+	c.id(&s.Held)
+	c.int16(&s.Health)
+}
+
+func (k *Clock) fields(c *coder, tick mesh.Tick) {
+	num(c, &k.Zone)
+	num(c, &k.Epoch)
+	c.since(tick, &k.Tick)
+}
+
+func (e *Enter) fields(c *coder) {
+	num(c, &e.Handle)
+	c.id(&e.ID)
+	num(c, &e.Hop)
+	octet(c, &e.Flags)
+	c.int16(&e.Health)
+	c.id(&e.Carrier)
+	c.vec(&e.Pos)
+	c.u16(&e.Yaw)
+}
+
+// What the two lowest bits of a move's first varint say; the handle is above them.
+const (
+	moveChanged = 1 << iota // hop, flags, health and carrier follow
+	moveHeight              // Z follows; without it Z is zero
+)
+
+func (m *Move) fields(c *coder) {
+	head := uint64(m.Handle)<<2 | uint64(bit(m.Changed, moveChanged)|bit(m.Z != 0, moveHeight))
+	if c.reading {
+		head = c.r.Uint(math.MaxUint32<<2 | 3)
+		*m = Move{Handle: uint32(head >> 2), Changed: head&moveChanged != 0}
+	} else {
+		c.w.Uvarint(head)
+	}
+	c.u16(&m.X)
+	c.u16(&m.Y)
+	if head&moveHeight != 0 {
+		if c.u16(&m.Z); m.Z == 0 {
+			c.r.Fail(ErrMalformed)
+		}
+	}
+	octet(c, &m.Yaw)
+	if m.Changed {
+		num(c, &m.Hop)
+		octet(c, &m.Flags)
+		c.int16(&m.Health)
+		c.id(&m.Carrier)
+	}
+}
+
+// AppendMove appends the bytes of m, the same for every client, for ViewWriter.Move.
+func AppendMove(dst []byte, m Move) []byte {
+	c := coder{w: Writer{dst}}
+	m.fields(&c)
+	return c.w.B
+}
+
+// AppendEnter appends the bytes of e, the same for every client, for ViewWriter.Enter.
+func AppendEnter(dst []byte, e Enter) []byte {
+	c := coder{w: Writer{dst}}
+	e.fields(&c)
+	return c.w.B
+}
+
+// ViewWriter puts a client's view together from entries that were encoded once
+// for all clients. Its methods after Begin return false, and do nothing, when
+// the entry would break a limit: keep it for the next view. It keeps its
+// memory from view to view; the zero value is ready for Begin.
+type ViewWriter struct {
+	tick                           mesh.Tick
+	head, clocks                   Writer
+	enters, moves, leaves          Writer
+	nClocks, nEnters, nMoves, nLft int
+}
+
+// countBytes is the most that the four counts of a view take.
+const countBytes = 1 + 3*2
+
+// Begin starts a new view and forgets the last.
+func (w *ViewWriter) Begin(tick mesh.Tick, self Self) {
+	w.tick = tick
+	w.head.B = append(w.head.B[:0], typeView)
+	w.head.Uvarint(uint64(tick))
+	c := coder{w: w.head}
+	self.fields(&c, tick)
+	w.head = c.w
+	w.clocks.B, w.enters.B, w.moves.B, w.leaves.B = w.clocks.B[:0], w.enters.B[:0], w.moves.B[:0], w.leaves.B[:0]
+	w.nClocks, w.nEnters, w.nMoves, w.nLft = 0, 0, 0, 0
+}
+
+// Len returns the size of the view so far, at most six bytes too high.
+func (w *ViewWriter) Len() int {
+	return len(w.head.B) + len(w.clocks.B) + len(w.enters.B) + len(w.moves.B) + len(w.leaves.B) + countBytes
+}
+
+// Entries returns how many enters, moves and leaves the view has so far.
+func (w *ViewWriter) Entries() (enters, moves, leaves int) { return w.nEnters, w.nMoves, w.nLft }
+
+// Clock adds a zone's clock.
+func (w *ViewWriter) Clock(k Clock) bool {
+	c := coder{w: w.clocks}
+	k.fields(&c, w.tick)
+	if w.nClocks >= MaxClocks || w.Len()+len(c.w.B)-len(w.clocks.B) > MaxServerBytes {
+		return false
+	}
+	w.clocks = c.w
+	w.nClocks++
+	return true
+}
+
+// Enter adds what AppendEnter made.
+func (w *ViewWriter) Enter(entry []byte) bool { return w.add(&w.enters, &w.nEnters, entry) }
+
+// Move adds what AppendMove made.
+func (w *ViewWriter) Move(entry []byte) bool { return w.add(&w.moves, &w.nMoves, entry) }
+
+// Leave adds the handle of an entity that left.
+func (w *ViewWriter) Leave(handle uint32) bool {
+	var b [5]byte
+	v := Writer{b[:0]}
+	v.Uvarint(uint64(handle))
+	return w.add(&w.leaves, &w.nLft, v.B)
+}
+
+func (w *ViewWriter) add(run *Writer, n *int, entry []byte) bool {
+	if *n >= MaxViewEntries || w.Len()+len(entry) > MaxServerBytes {
+		return false
+	}
+	run.B = append(run.B, entry...)
+	*n++
+	return true
+}
+
+// Append appends the view's bytes to dst: the same that AppendServer writes of
+// a View with these entries.
+func (w *ViewWriter) Append(dst []byte) []byte {
+	v := Writer{append(dst, w.head.B...)}
+	v.Uvarint(uint64(w.nClocks))
+	v.B = append(v.B, w.clocks.B...)
+	v.Uvarint(uint64(w.nEnters))
+	v.B = append(v.B, w.enters.B...)
+	v.Uvarint(uint64(w.nMoves))
+	v.B = append(v.B, w.moves.B...)
+	v.Uvarint(uint64(w.nLft))
+	return append(v.B, w.leaves.B...)
+}
