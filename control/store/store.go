@@ -39,6 +39,10 @@ const (
 	MaxSlotBytes  = 256 << 10
 	MaxPoseBytes  = 384 << 10
 	MaxChunkBytes = 256 << 10
+	// MaxRecordBytes bounds the JSON of a layout or a control record.
+	MaxRecordBytes = 384 << 10
+	// KeptDecisions is how many decisions, at least, the log keeps.
+	KeptDecisions = 4096
 )
 
 // Journal is a zone's ring of durable events.
@@ -63,7 +67,8 @@ type Ownership interface {
 	// Zone reads owner, epoch and pointer together, strongly consistent.
 	Zone(ctx context.Context, zone mesh.ZoneID) (mesh.ZoneRecord, error)
 	// RaiseEpoch makes owner the owner under epoch from+1 and touches nothing
-	// else in the record. ErrConflict if the epoch is not from. Repeating it
+	// else in the record. ErrConflict if the epoch is not from, ErrNotFound if
+	// there is no record. Repeating it
 	// after it happened (epoch is from+1 and the owner is the same) is nil.
 	RaiseEpoch(ctx context.Context, zone mesh.ZoneID, from mesh.Epoch, owner mesh.Owner) error
 	// MovePointer replaces the pointer if the record's epoch is epoch and
@@ -88,7 +93,8 @@ type Chunks interface {
 // Poses holds each zone's volatile state.
 type Poses interface {
 	// PutPoses writes rec if (rec.Epoch, rec.Tick) is greater than what is
-	// stored, compared in that order; otherwise ErrStaleEpoch.
+	// stored, compared in that order; otherwise ErrStaleEpoch, unless the very
+	// same record is stored: then nil, so a repeat is harmless.
 	PutPoses(ctx context.Context, zone mesh.ZoneID, rec mesh.PoseRecord) error
 	// RaisePoses sets the record's epoch, keeping tick and data, and returns
 	// the record as it then is (zero Tick and no data if there was none).
@@ -108,17 +114,20 @@ type Layouts interface {
 }
 
 // Control is what processes and the planner tell each other. Writing a
-// Process, Report, Suspicion or Intent shows up on the change stream.
+// Process, Report, Suspicion or Intent shows up on the change stream; deleting
+// one does not.
 type Control interface {
 	// PutProcess writes p. ErrStaleEpoch if a higher incarnation is stored, or
 	// if this incarnation is stored as Stopped: the process must end.
 	PutProcess(ctx context.Context, p mesh.Process) error
 	Processes(ctx context.Context) ([]mesh.Process, error)
 	// RemoveProcess deletes the process's record, report and the suspicions
-	// against it, if its incarnation is not higher.
+	// against it as far as they are of incarnation inc or lower; nil if they are
+	// gone. ErrStaleEpoch, and nothing is deleted, if it lives on in a higher one.
 	RemoveProcess(ctx context.Context, id mesh.NodeID, inc mesh.Incarnation) error
 
-	// PutReport writes r if (incarnation, sequence) grows, else ErrStaleEpoch.
+	// PutReport writes r if (incarnation, sequence) grows, else ErrStaleEpoch,
+	// unless the very same report is stored: then nil.
 	PutReport(ctx context.Context, r mesh.Report) error
 	Reports(ctx context.Context) ([]mesh.Report, error)
 
@@ -157,7 +166,7 @@ const (
 // is there: entries come at least once, possibly late or out of order.
 type Change struct {
 	Kind ChangeKind
-	ID   string // the process, or the intent's token
+	ID   string // the process (of a suspicion: the suspect), or the intent's token
 }
 
 // Stream tells of changes to control records.
