@@ -140,6 +140,9 @@ func (s *State) raiseLow(from mesh.ZoneID, n uint64) {
 			delete(s.Received[from], m)
 		}
 	}
+	if len(s.Received[from]) == 0 {
+		delete(s.Received, from)
+	}
 }
 
 // Has reports whether crossing (from, n) needs nothing more: it was received,
