@@ -1,10 +1,6 @@
 package wire
 
-import (
-	"slices"
-
-	"weft/control/mesh"
-)
+import "weft/control/mesh"
 
 // A message's first byte is its type; its fields follow in the order in which
 // the fields methods name them. One method serves both ways, so that encoder
@@ -135,7 +131,7 @@ func count[T any](c *coder, s *[]T, limit, itemBytes int) {
 	} else if n := c.r.Count(limit, itemBytes); n <= cap(*s) {
 		*s = (*s)[:n]
 	} else {
-		*s = slices.Grow((*s)[:0], n)[:n]
+		*s = make([]T, n)
 	}
 }
 

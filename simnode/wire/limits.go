@@ -15,6 +15,7 @@ const (
 	MaxServerBytes   = 64 << 10
 	MaxTicketBytes   = 768
 	MaxTextBytes     = 256
+	MaxNodeIDBytes   = 128
 	MaxGateways      = 4
 	MaxInputs        = 4096
 	MaxMembers       = 256 // of one crossing

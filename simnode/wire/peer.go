@@ -70,11 +70,13 @@ type Input struct {
 
 // Act is a durable event of a client, on its way to the zone of the player's
 // body. It is repeated until its Ack. A zone that has sent the body on
-// forwards it to where the body went; Hops bounds that.
+// forwards it to where the body went; Hops bounds that. Gateway is who is to
+// have the Ack; a gateway may leave it empty.
 type Act struct {
 	Player  mesh.PlayerID
 	Session uint64
 	Hops    uint8
+	Gateway mesh.NodeID
 	Event   mesh.Event
 }
 

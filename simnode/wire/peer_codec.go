@@ -149,6 +149,7 @@ func (m *Act) fields(c coder) coder {
 	num(&c, &m.Player)
 	num(&c, &m.Session)
 	octet(&c, &m.Hops)
+	text(&c, &m.Gateway, MaxNodeIDBytes)
 	c.event(&m.Event)
 	return c
 }
@@ -258,7 +259,7 @@ func (m *Late) fields(c coder) coder {
 }
 
 func (m *Relay) fields(c coder) coder {
-	text(&c, &m.To, MaxTextBytes)
+	text(&c, &m.To, MaxNodeIDBytes)
 	c.rest(&m.Message)
 	if c.reading && (len(m.Message) == 0 || m.Message[0] == typeRelay) {
 		c.r.Fail(ErrMalformed)

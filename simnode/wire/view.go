@@ -111,14 +111,17 @@ func AppendEnter(dst []byte, e Enter) []byte {
 // the entry would break a limit: keep it for the next view. It keeps its
 // memory from view to view; the zero value is ready for Begin.
 type ViewWriter struct {
-	tick                           mesh.Tick
-	head, clocks                   Writer
-	enters, moves, leaves          Writer
-	nClocks, nEnters, nMoves, nLft int
+	tick                              mesh.Tick
+	head, clocks                      Writer
+	enters, moves, leaves             Writer
+	nClocks, nEnters, nMoves, nLeaves int
 }
 
 // countBytes is the most that the four counts of a view take.
 const countBytes = 1 + 3*2
+
+// maxHandleBytes is the most that a handle takes.
+const maxHandleBytes = 5
 
 // Begin starts a new view and forgets the last.
 func (w *ViewWriter) Begin(tick mesh.Tick, self Self) {
@@ -129,7 +132,7 @@ func (w *ViewWriter) Begin(tick mesh.Tick, self Self) {
 	self.fields(&c, tick)
 	w.head = c.w
 	w.clocks.B, w.enters.B, w.moves.B, w.leaves.B = w.clocks.B[:0], w.enters.B[:0], w.moves.B[:0], w.leaves.B[:0]
-	w.nClocks, w.nEnters, w.nMoves, w.nLft = 0, 0, 0, 0
+	w.nClocks, w.nEnters, w.nMoves, w.nLeaves = 0, 0, 0, 0
 }
 
 // Len returns the size of the view so far, at most six bytes too high.
@@ -138,7 +141,7 @@ func (w *ViewWriter) Len() int {
 }
 
 // Entries returns how many enters, moves and leaves the view has so far.
-func (w *ViewWriter) Entries() (enters, moves, leaves int) { return w.nEnters, w.nMoves, w.nLft }
+func (w *ViewWriter) Entries() (enters, moves, leaves int) { return w.nEnters, w.nMoves, w.nLeaves }
 
 // Clock adds a zone's clock.
 func (w *ViewWriter) Clock(k Clock) bool {
@@ -160,10 +163,12 @@ func (w *ViewWriter) Move(entry []byte) bool { return w.add(&w.moves, &w.nMoves,
 
 // Leave adds the handle of an entity that left.
 func (w *ViewWriter) Leave(handle uint32) bool {
-	var b [5]byte
-	v := Writer{b[:0]}
-	v.Uvarint(uint64(handle))
-	return w.add(&w.leaves, &w.nLft, v.B)
+	if w.nLeaves >= MaxViewEntries || w.Len()+maxHandleBytes > MaxServerBytes {
+		return false
+	}
+	w.leaves.Uvarint(uint64(handle))
+	w.nLeaves++
+	return true
 }
 
 func (w *ViewWriter) add(run *Writer, n *int, entry []byte) bool {
@@ -185,6 +190,6 @@ func (w *ViewWriter) Append(dst []byte) []byte {
 	v.B = append(v.B, w.enters.B...)
 	v.Uvarint(uint64(w.nMoves))
 	v.B = append(v.B, w.moves.B...)
-	v.Uvarint(uint64(w.nLft))
+	v.Uvarint(uint64(w.nLeaves))
 	return append(v.B, w.leaves.B...)
 }
