@@ -105,7 +105,7 @@ func (w *World) pickUp(tick mesh.Tick, s int32, ev mesh.Event) Result {
 	}
 	i, ok := w.at.get(ev.Target)
 	if !ok {
-		return w.elsewhere(s, ev.Target, w.lim.Reach)
+		return w.elsewhere(s, ev.Target, ev.Hop, w.lim.Reach)
 	}
 	if i < 0 || w.hop[i] != ev.Hop || w.carrier[i] != 0 && w.carrier[i] != w.carrier[s] || !within(w.pos[s], w.pos[i], w.lim.Reach) {
 		return refused
@@ -114,10 +114,16 @@ func (w *World) pickUp(tick mesh.Tick, s int32, ev mesh.Event) Result {
 	return done(ev.Target, w.id[s], ev.Target)
 }
 
-// elsewhere refuses a target that its ghost already shows to be held or, by
-// half as much again, out of reach; otherwise its owner must say.
-func (w *World) elsewhere(s int32, target mesh.EntityID, reach int32) Result {
-	if g, ok := w.ghostAt.get(target); ok && (w.ghosts[g].Carrier != 0 || !within(w.pos[s], w.ghosts[g].Pos, reach+reach/2)) {
+// elsewhere refuses a target whose ghost, as new as what the client saw, shows
+// it changed since, held, or out of reach by half as much again; otherwise its
+// owner must say.
+func (w *World) elsewhere(s int32, target mesh.EntityID, hop uint32, reach int32) Result {
+	i, ok := w.ghostAt.get(target)
+	if !ok || w.ghosts[i].Hop < hop {
+		return Result{Elsewhere: true}
+	}
+	g := &w.ghosts[i]
+	if target.Kind() == mesh.KindItem && g.Hop != hop || g.Carrier != 0 || !within(w.pos[s], g.Pos, reach+reach/2) {
 		return refused
 	}
 	return Result{Elsewhere: true}
@@ -153,7 +159,7 @@ func (w *World) board(tick mesh.Tick, s int32, ev mesh.Event) Result {
 	}
 	c, ok := w.at.get(ev.Target)
 	if !ok {
-		return w.elsewhere(s, ev.Target, w.lim.ShipRadius+w.lim.Reach)
+		return w.elsewhere(s, ev.Target, 0, w.lim.ShipRadius+w.lim.Reach)
 	}
 	if c < 0 || !w.nearShip(w.pos[s], w.pos[c], w.lim.Reach) {
 		return refused
