@@ -160,6 +160,12 @@ const (
 	TooLarge            // store.ErrTooLarge
 )
 
+// RequestIDs gives out the ids of a process's requests.
+type RequestIDs struct{ last uint64 }
+
+// Next returns an id that was never given out before.
+func (r *RequestIDs) Next() uint64 { r.last++; return r.last }
+
 // Answer is the outcome of a Request.
 type Answer struct {
 	ID      uint64

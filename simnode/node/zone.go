@@ -1,0 +1,354 @@
+package node
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"weft/control/mesh"
+	"weft/simnode/authority"
+	"weft/simnode/process"
+	"weft/simnode/replication"
+	"weft/simnode/wire"
+	"weft/simnode/world"
+)
+
+// zone is a zone that this node holds, or is about to.
+type zone struct {
+	id    mesh.ZoneID
+	layer mesh.Layer
+	state mesh.ZoneState
+	box   mesh.Box
+	auth  *authority.Zone
+	world *world.World // nil until open
+
+	// Crossings under way out of the zone.
+	marked map[mesh.EntityID]uint64 // by member, until sent
+	marks  map[uint64]*mark
+	sent   map[uint64][]mesh.Pose // shown, not simulated, until landed
+
+	ghosts map[mesh.EntityID]ghost
+	area   mesh.Box // where ghosts matter: around the residents
+	fresh  freshness
+
+	attended map[mesh.PlayerID]attendance
+	picks    map[mesh.PlayerID]*pick
+	effects  effects
+
+	subs    map[mesh.NodeID]bool // value: needs a key frame
+	encoder replication.FrameEncoder
+	poses   []mesh.Pose
+	frame   []byte
+	key     []byte
+
+	poseRequest uint64 // the one outstanding, or 0
+	poseDue     mesh.Tick
+	strays      []mesh.EntityID
+	group       []mesh.EntityID
+}
+
+// attendance is who speaks for a body, and when it last did.
+type attendance struct {
+	gateway mesh.NodeID
+	at      mesh.Tick
+	idleAt  mesh.Tick // when the body became idle; 0: it is not
+}
+
+// freshness is the newest that others were showing of a zone while it loads.
+type freshness struct {
+	epoch mesh.Epoch
+	tick  mesh.Tick
+	poses map[mesh.EntityID]freshPose
+}
+
+type freshPose struct {
+	tick mesh.Tick
+	pose mesh.Pose
+}
+
+func (n *Node) onLayout(l *mesh.Layout) {
+	if n.layout != nil && l.Version <= n.layout.Version {
+		return
+	}
+	n.layout = l
+	for _, z := range slices.Clone(n.zones) {
+		if entry, ok := l.Zone(z.id); !ok || !entry.Owner.Same(n.self.Owner()) || entry.Epoch > z.auth.Epoch() {
+			n.dropZone(z)
+		}
+	}
+	ids := make([]mesh.ZoneID, len(l.Zones))
+	for i, entry := range l.Zones {
+		ids[i] = entry.ID
+		if !entry.Owner.Same(n.self.Owner()) {
+			continue
+		}
+		z := n.zone(entry.ID)
+		if z == nil {
+			z = n.addZone(entry)
+		}
+		z.layer, z.state, z.box = entry.Layer, entry.State, entry.Box
+	}
+	for _, z := range n.zones {
+		n.step(z, authority.Event{Kind: authority.ZonesEvent, Zones: ids, NextZone: l.NextZone})
+	}
+	n.chooseSources()
+	for _, p := range n.peers {
+		if p.up {
+			n.send(p.id, &wire.News{Version: l.Version})
+		}
+	}
+}
+
+func (n *Node) addZone(entry mesh.Zone) *zone {
+	z := &zone{
+		id:       entry.ID,
+		auth:     authority.New(entry.ID, n.self.Owner(), entry.Epoch, n.cfg.Authority, &n.ids),
+		marked:   map[mesh.EntityID]uint64{},
+		marks:    map[uint64]*mark{},
+		sent:     map[uint64][]mesh.Pose{},
+		ghosts:   map[mesh.EntityID]ghost{},
+		fresh:    freshness{poses: map[mesh.EntityID]freshPose{}},
+		attended: map[mesh.PlayerID]attendance{},
+		picks:    map[mesh.PlayerID]*pick{},
+		effects:  newEffects(),
+		subs:     map[mesh.NodeID]bool{},
+	}
+	i, _ := slices.BinarySearchFunc(n.zones, z.id, func(y *zone, id mesh.ZoneID) int { return cmp.Compare(y.id, id) })
+	n.zones = slices.Insert(n.zones, i, z)
+	// What this node itself was showing of the zone is worth keeping.
+	if s := n.sources[z.id]; s != nil && s.decoder.Zone != 0 {
+		z.keepFresh(s.decoder.Epoch, s.decoder.Tick, s.decoder.Poses)
+	}
+	n.step(z, authority.Event{Kind: authority.TickEvent, Tick: n.tick})
+	n.step(z, authority.Event{Kind: authority.Start})
+	return z
+}
+
+// dropZone ends the simulation of a zone that is lost or removed.
+func (n *Node) dropZone(z *zone) {
+	n.zones = slices.DeleteFunc(n.zones, func(y *zone) bool { return y == z })
+	n.work = slices.DeleteFunc(n.work, func(w work) bool { return w.zone == z })
+	maps.DeleteFunc(n.acks, func(_ uint64, a ack) bool { return a.zone == z })
+	maps.DeleteFunc(n.bodies, func(_ mesh.PlayerID, y *zone) bool { return y == z })
+	n.chooseSources()
+}
+
+func (z *zone) keepFresh(epoch mesh.Epoch, tick mesh.Tick, poses []mesh.Pose) {
+	for _, p := range poses {
+		if old, ok := z.fresh.poses[p.ID]; !ok || tick > old.tick {
+			z.fresh.poses[p.ID] = freshPose{tick, p}
+		}
+	}
+}
+
+// onFreshen keeps what others were showing of a zone that is loading here.
+func (n *Node) onFreshen(m *wire.Freshen) {
+	z := n.zone(m.Zone)
+	if z == nil || z.world != nil || m.Epoch >= z.auth.Epoch() {
+		return
+	}
+	poses, err := replication.DecodePoses(m.Poses)
+	if err != nil {
+		n.counters.RefusedInputs++
+		return
+	}
+	z.keepFresh(m.Epoch, m.Tick, poses)
+}
+
+// openZone begins to simulate what the load gave, each entity where it was
+// last seen: a pose counts only if it is of the entity's current hop and not
+// before its last durable place.
+func (n *Node) openZone(z *zone, state *replication.State, stored mesh.PoseRecord) {
+	if poses, err := replication.DecodePoses(stored.Data); err == nil {
+		z.keepFresh(stored.Epoch, stored.Tick, poses)
+	}
+	z.world = world.New(n.cfg.World, n.rules)
+	for _, id := range slices.Sorted(maps.Keys(state.Entities)) {
+		e := state.Entities[id]
+		if f, ok := z.fresh.poses[id]; ok && f.pose.Hop == e.Hop && f.tick >= e.Placed {
+			carrier, outbound := e.Carrier, mesh.Outbound
+			e.Pose = f.pose
+			e.Carrier = carrier
+			e.Flags &^= outbound
+		}
+		n.install(z, e)
+	}
+	for _, o := range state.Outbound {
+		z.showSent(o.N, o.Members)
+	}
+	z.fresh.poses = nil
+	z.encoder.Begin(z.id, z.auth.Epoch())
+	z.poseDue = n.tick + n.cfg.PoseEveryTicks
+	z.area = z.box.Grow(n.ghostMargin(z))
+	n.chooseSources()
+	n.gatherGhosts(z)
+}
+
+// install makes e a resident of z.
+func (n *Node) install(z *zone, e mesh.Entity) {
+	delete(z.ghosts, e.ID)
+	z.world.Put(e)
+	if p := e.ID.Player(); p != 0 {
+		n.bodies[p] = z
+		delete(n.left, p)
+		if e.Flags&mesh.Asleep == 0 {
+			z.attended[p] = attendance{gateway: z.attended[p].gateway, at: n.tick}
+		}
+	}
+}
+
+func (n *Node) onTick(ev process.Event) {
+	n.tick = ev.Tick
+	if n.announced == 0 {
+		n.self.State = mesh.Ready
+		n.announce()
+	}
+	n.judgeSilence(ev)
+	for _, z := range slices.Clone(n.zones) {
+		n.step(z, authority.Event{Kind: authority.TickEvent, Tick: n.tick})
+		if z.state == mesh.Retiring {
+			n.step(z, authority.Event{Kind: authority.Flush})
+		}
+	}
+	n.settle()
+	for _, z := range n.zones {
+		if z.auth.Open() {
+			n.simulate(z)
+		}
+	}
+	n.settle()
+	for i := range n.zones {
+		if z := n.zones[i]; z.auth.Open() {
+			n.publish(z)
+			n.keepPoses(z)
+		}
+	}
+	n.keepSources()
+	if n.tick%n.cfg.ReportEveryTicks == 0 {
+		n.report()
+	}
+	if n.self.State == mesh.Draining && len(n.zones) == 0 && n.layout != nil && !n.ownsByLayout() {
+		n.self.State = mesh.Stopped
+		n.announce()
+	}
+}
+
+// simulate runs one tick of a zone: its world, what came of it, who strays.
+func (n *Node) simulate(z *zone) {
+	out := z.world.Step(n.tick, z.effects.take())
+	n.journalOutcomes(z, out)
+	n.sendImpacts(z, out.Impacts)
+	n.retryPicks(z)
+	n.findStrays(z)
+	if n.tick%20 == 0 {
+		n.minders(z)
+	}
+}
+
+// journalOutcomes makes durable what the simulation changed for good. What is
+// marked is left to its crossing, which carries the new state.
+func (n *Node) journalOutcomes(z *zone, out *world.Output) {
+	var put []mesh.Entity
+	for _, id := range out.Durable {
+		if _, ok := z.marked[id]; ok {
+			continue
+		}
+		if e, ok := z.world.Get(id); ok {
+			put = append(put, e)
+		}
+	}
+	if len(put) > 0 {
+		n.step(z, authority.Event{Kind: authority.Journal, Lazy: true, Records: []replication.Record{{Kind: replication.RecordPut, Entities: put}}})
+	}
+	var ended []mesh.EntityID
+	for _, id := range out.Ended {
+		if _, ok := z.marked[id]; !ok { // a marked one ends when its mark is durable
+			ended = append(ended, id)
+		}
+	}
+	if len(ended) > 0 {
+		n.step(z, authority.Event{Kind: authority.Journal, Lazy: true, Records: []replication.Record{{Kind: replication.RecordRemove, IDs: ended}}})
+	}
+}
+
+// publish encodes the zone's frame once and sends it to all who listen.
+func (n *Node) publish(z *zone) {
+	z.poses = z.world.Poses(z.poses[:0])
+	for _, c := range slices.Sorted(maps.Keys(z.sent)) {
+		z.poses = append(z.poses, z.sent[c]...)
+	}
+	first := z.frame == nil
+	z.frame = z.encoder.Encode(z.frame[:0], n.tick, z.poses)
+	delta := &wire.Frame{Zone: z.id, Epoch: z.auth.Epoch(), Tick: n.tick, Data: z.frame}
+	var key *wire.Frame
+	for _, id := range slices.Sorted(maps.Keys(z.subs)) {
+		m := delta
+		if z.subs[id] && !first {
+			if key == nil {
+				z.key = z.encoder.Key(z.key[:0])
+				key = &wire.Frame{Zone: z.id, Epoch: z.auth.Epoch(), Tick: n.tick, Data: z.key}
+			}
+			m = key
+		}
+		z.subs[id] = false
+		n.send(id, m)
+	}
+	n.localFrame(z)
+}
+
+// keepPoses writes the volatile state now and then: only what has moved from
+// its durable place, since the rest is known.
+func (n *Node) keepPoses(z *zone) {
+	if n.tick < z.poseDue || z.poseRequest != 0 {
+		return
+	}
+	z.poseDue = n.tick + n.cfg.PoseEveryTicks
+	moved := z.strayPoses()
+	if len(moved) == 0 {
+		return
+	}
+	z.poseRequest = n.ids.Next()
+	n.request(&process.Request{
+		ID: z.poseRequest, Op: process.OpPutPoses, Zone: z.id,
+		Poses: mesh.PoseRecord{Epoch: z.auth.Epoch(), Tick: n.tick, Data: replication.EncodePoses(nil, moved)},
+	})
+}
+
+// maxStoredPoses keeps a pose record below the store's limit of 384 KiB.
+const maxStoredPoses = 6000
+
+func (z *zone) strayPoses() []mesh.Pose {
+	var moved []mesh.Pose
+	for _, p := range z.poses {
+		if p.Flags&mesh.Outbound != 0 || p.Carrier != 0 && p.ID.Layer() == mesh.Props || len(moved) == maxStoredPoses {
+			continue
+		}
+		if e, ok := z.auth.Durable(p.ID); ok && e.Hop == p.Hop && (e.Pos != p.Pos || e.Vel != p.Vel || e.Health != p.Health) {
+			moved = append(moved, p)
+		}
+	}
+	return moved
+}
+
+func (n *Node) onAnswer(a *process.Answer) {
+	switch a.Op {
+	case process.OpPutPoses:
+		if z := n.zone(a.Zone); z != nil && z.poseRequest == a.ID {
+			z.poseRequest = 0
+			if a.Verdict == process.Stale {
+				n.log("zone lost: its poses belong to a later epoch")
+				n.dropZone(z)
+			}
+		}
+	case process.OpPutProcess:
+		n.onAnnounced(a)
+	case process.OpPutReport, process.OpPutSuspicion:
+		if a.Op == process.OpPutReport && a.Verdict == process.Stale {
+			n.stop("another incarnation of this node reports")
+		}
+	default:
+		if z := n.zone(a.Zone); z != nil {
+			n.step(z, authority.Event{Kind: authority.AnswerEvent, Answer: a})
+		}
+	}
+}
