@@ -1,0 +1,200 @@
+package natsstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// ServerOptions are the choices of StartServer. The zero value is a server on
+// a free port of the loopback interface that lets everyone in.
+type ServerOptions struct {
+	Host  string // to listen on; empty is 127.0.0.1
+	Port  int    // 0 takes a free one
+	Token string // that clients must show; empty needs none
+
+	MaxStoreBytes  int64 // of files; 0 is 16 GiB
+	MaxConnections int   // 0 is 1,024
+}
+
+// Errors of StartServer that a program may want to tell apart. Their texts are
+// sentences for the user.
+var (
+	ErrPortTaken     = errors.New("port taken")
+	ErrDirectory     = errors.New("data directory unusable")
+	ErrDirectoryUsed = errors.New("data directory in use")
+)
+
+const (
+	maxPayloadBytes = 1 << 20
+	maxMemoryBytes  = 64 << 20
+	// startPatience bounds the start, which reads the index of all files.
+	startPatience = 30 * time.Second
+)
+
+// Server is a NATS server with JetStream in this process.
+type Server struct {
+	nats  *server.Server
+	lock  *flock.Flock
+	token string
+}
+
+// StartServer starts a server with its files in dir, which it creates if need
+// be and locks against other processes until Close. Whatever was acknowledged
+// before a crash is there again, poses apart: these may be a few seconds old.
+func StartServer(dir string, o ServerOptions) (*Server, error) {
+	lock, err := lockDirectory(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{lock: lock, token: o.Token}
+	if err := s.start(dir, o); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// lockDirectory creates dir and takes the lock in it, which the system lets go
+// when the process dies, however it does.
+func lockDirectory(dir string) (*flock.Flock, error) {
+	unusable := func(err error) error {
+		return fmt.Errorf("%w: cannot write in %s (%w); make it writable or choose another one", ErrDirectory, dir, err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, unusable(err)
+	}
+	lock := flock.New(filepath.Join(dir, "lock"))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, unusable(err)
+	}
+	if !locked {
+		return nil, fmt.Errorf("%w: another process keeps its world in %s; stop it or choose another directory", ErrDirectoryUsed, dir)
+	}
+	return lock, nil
+}
+
+func (s *Server) start(dir string, o ServerOptions) error {
+	host := o.Host
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	// The server would only log that the port is taken; so ask first.
+	probe, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(o.Port)))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w: another program listens on %s port %d; stop it or choose another port", ErrPortTaken, host, o.Port)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s port %d (%w); choose another address", host, o.Port, err)
+	}
+	if err := probe.Close(); err != nil {
+		return err
+	}
+	orDefault := func(v, otherwise int64) int64 {
+		if v == 0 {
+			return otherwise
+		}
+		return v
+	}
+	port := o.Port
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	s.nats, err = server.NewServer(&server.Options{
+		ServerName: "weft", Host: host, Port: port, Authorization: o.Token,
+		JetStream: true, StoreDir: dir, SyncAlways: true,
+		JetStreamMaxMemory: maxMemoryBytes, JetStreamMaxStore: orDefault(o.MaxStoreBytes, 16<<30),
+		MaxConn: int(orDefault(int64(o.MaxConnections), 1024)), MaxPayload: maxPayloadBytes,
+		NoSigs: true, DisableJetStreamBanner: true,
+	})
+	if err != nil {
+		return fmt.Errorf("store server: %w", err)
+	}
+	log := &complaints{fatal: make(chan struct{})}
+	s.nats.SetLogger(log, false, false)
+	started := make(chan bool, 1)
+	go func() {
+		s.nats.Start()
+		started <- s.nats.ReadyForConnections(startPatience)
+	}()
+	select {
+	case ok := <-started:
+		if ok && s.nats.JetStreamEnabled() {
+			return nil
+		}
+	case <-log.fatal:
+		s.nats.Shutdown()
+		<-started
+	}
+	return fmt.Errorf("the store server did not start: %s", log.last())
+}
+
+// URL is what Open takes, token included.
+func (s *Server) URL() string {
+	address := s.nats.Addr().String()
+	if s.token == "" {
+		return "nats://" + address
+	}
+	return "nats://" + s.token + "@" + address
+}
+
+// Open returns a handle that reaches the server without a socket.
+func (s *Server) Open(ctx context.Context) (*Store, error) {
+	return open(ctx, s.URL(), nats.InProcessServer(s.nats))
+}
+
+// Close stops the server and gives the directory free. Handles, here and in
+// other processes, answer store.ErrUnavailable from then on.
+func (s *Server) Close() error {
+	if s.nats != nil {
+		s.nats.Shutdown()
+		s.nats.WaitForShutdown()
+	}
+	return s.lock.Unlock()
+}
+
+// complaints is the server's logger: it keeps the last complaint, for the one
+// sentence that StartServer gives, and is quiet otherwise.
+type complaints struct {
+	mu    sync.Mutex
+	text  string
+	once  sync.Once
+	fatal chan struct{} // closed by the first fatal one
+}
+
+func (c *complaints) keep(format string, v []any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.text = fmt.Sprintf(format, v...)
+}
+
+func (c *complaints) last() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.text == "" {
+		return "it was not ready in time"
+	}
+	return c.text
+}
+
+func (c *complaints) Fatalf(format string, v ...any) {
+	c.keep(format, v)
+	c.once.Do(func() { close(c.fatal) })
+}
+
+func (c *complaints) Errorf(format string, v ...any) { c.keep(format, v) }
+func (c *complaints) Warnf(string, ...any)           {}
+func (c *complaints) Noticef(string, ...any)         {}
+func (c *complaints) Debugf(string, ...any)          {}
+func (c *complaints) Tracef(string, ...any)          {}
