@@ -273,7 +273,7 @@ func DecodeState(b []byte) (*State, error) {
 	}
 
 	var n ascending[uint64]
-	for range r.Count(math.MaxInt32, 5) {
+	for range r.Count(math.MaxInt32, minOutboundBytes) {
 		o := Outbound{N: n.next(&r, math.MaxUint64), To: mesh.ZoneID(r.Uint(math.MaxUint32)), Pick: readPick(&r)}
 		o.Members = readEntities(&r)
 		s.Outbound[o.N] = o
@@ -318,6 +318,12 @@ func (a *ascending[T]) next(r *wire.Reader, limit uint64) T {
 	return v
 }
 
+// The fewest bytes of an outbound crossing, and of a word of the roster.
+const (
+	minOutboundBytes = 5
+	minWordBytes     = 9
+)
+
 // writeBorn writes the roster 64 players at a time: how many words of a bit
 // per player are empty since the last one that is not, and then that word.
 // Players are numbered densely, so that this is close to a bit a player.
@@ -337,8 +343,15 @@ func (s *State) writeBorn(w *wire.Writer) {
 
 func (s *State) readBorn(r *wire.Reader) {
 	const end = (1 << 32) / 64
+	words := r.Count(end, minWordBytes)
+	born := 0
+	for ahead, i := *r, 0; i < words; i++ {
+		ahead.Uvarint()
+		born += bits.OnesCount64(ahead.U64())
+	}
+	s.Born = make(map[mesh.PlayerID]struct{}, born)
 	next := uint64(0)
-	for range r.Count(end, 9) {
+	for range words {
 		i := next + r.Uint(end-1)
 		word := r.U64()
 		if i >= end || word == 0 {
