@@ -88,7 +88,8 @@ const (
 
 // View is what a client is told of a tick: its own place, the clocks of the
 // zones it sees, and what entered, changed and left its interest. Entities
-// that are told of by enter keep their Handle until they leave.
+// that are told of by enter keep their Handle until they leave; a handle may be
+// given to another entity in the same view, so leaves apply first.
 type View struct {
 	Tick   mesh.Tick
 	Self   Self
