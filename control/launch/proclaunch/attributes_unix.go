@@ -1,0 +1,9 @@
+//go:build unix && !linux
+
+package proclaunch
+
+import "syscall"
+
+// attributes puts a child into a process group of its own, so that Ctrl-C at
+// the terminal reaches the parent only.
+func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
