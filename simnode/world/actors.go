@@ -96,12 +96,12 @@ func (w *World) moveActor(s int32) {
 	if !airborne {
 		want := mesh.Vec{X: x * top / 127, Y: y * top / 127}
 		change := want.Sub(mesh.Vec{X: v.X, Y: v.Y})
-		v = v.Add(capped(change, int32(divRound(int64(accel), l.hz))))
+		v = v.Add(capped(change, int32(divRound(int64(accel), int64(l.hz)))))
 	} else {
 		v.Z -= l.pull
 	}
 	v = capped(v, l.MaxSpeed)
-	step := scale(v, 1, l.hz)
+	step := perTick(v, l.hz)
 	if !ship {
 		step = step.Add(w.crowd(s, p))
 	}

@@ -50,9 +50,21 @@ func scale(v mesh.Vec, num, den int64) mesh.Vec {
 	return mesh.Vec{X: f(v.X), Y: f(v.Y), Z: f(v.Z)}
 }
 
+// perTick returns how far a velocity, of at most 2³⁰ a second, goes in a tick.
+func perTick(v mesh.Vec, hz int32) mesh.Vec {
+	f := func(c int32) int32 {
+		if c < 0 {
+			return (c - hz/2) / hz
+		}
+		return (c + hz/2) / hz
+	}
+	return mesh.Vec{X: f(v.X), Y: f(v.Y), Z: f(v.Z)}
+}
+
 // short reports that v is no longer than limit, whatever v's parts.
 func short(v mesh.Vec, limit int32) bool {
-	return max(abs(v.X), abs(v.Y), abs(v.Z)) <= int64(limit) && v.Dist2(mesh.Vec{}) <= int64(limit)*int64(limit)
+	x, y, z := abs(v.X), abs(v.Y), abs(v.Z)
+	return x+y+z <= int64(limit) || max(x, y, z) <= int64(limit) && v.Dist2(mesh.Vec{}) <= int64(limit)*int64(limit)
 }
 
 // capped returns v, shortened to limit if it is longer.

@@ -13,33 +13,58 @@ type spot struct {
 }
 
 // grid finds spots by their cell on the ground: square columns of 1<<shift
-// units, hashed so that neighbours along X are neighbours in memory, and sorted
-// by counting. Its buffers are used again each tick.
+// units, row by row along X where they cover few enough cells, else hashed so
+// that neighbours along X stay neighbours in memory. Spots are sorted by
+// counting. The buffers are used again each tick.
 type grid struct {
-	shift uint
-	mask  uint32
-	in    []spot
-	start []int32 // by bucket; one more than there are
-	spots []spot  // sorted by bucket
+	shift  uint
+	mask   uint32
+	stride uint32 // from a row to the next
+	in     []spot
+	start  []int32 // by bucket; one more than there are
+	spots  []spot  // sorted by bucket
+	marks  []uint64
 }
 
 // cellShift returns the shift of the smallest cell at least reach units wide.
 func cellShift(reach int32) uint { return uint(bits.Len32(uint32(max(reach, 2) - 1))) }
 
-func (g *grid) bucket(cx, cy int32) uint32 { return (uint32(cx) + uint32(cy)*0x9e3779b1) & g.mask }
+func (g *grid) bucket(cx, cy int32) uint32 { return (uint32(cx) + uint32(cy)*g.stride) & g.mask }
 
 func (g *grid) reset() { g.in = g.in[:0] }
 
 func (g *grid) add(s spot) { g.in = append(g.in, s) }
 
-// build sorts what was added since reset.
-func (g *grid) build() {
-	buckets := 1 << bits.Len(uint(max(len(g.in), 8)))
-	if len(g.start) < buckets+1 || len(g.start) > 4*buckets+1 {
+// scatterStride is odd and has no pattern: rows fall anywhere.
+const scatterStride = 0x9e3779b1
+
+// shape chooses the number of buckets and the stride for what was added.
+func (g *grid) shape() {
+	n := uint64(max(len(g.in), 8))
+	cells := 2 * n
+	g.stride = scatterStride
+	if len(g.in) > 0 {
+		lo, hi := g.in[0].pos, g.in[0].pos
+		for i := range g.in {
+			p := &g.in[i].pos
+			lo.X, lo.Y, hi.X, hi.Y = min(lo.X, p.X), min(lo.Y, p.Y), max(hi.X, p.X), max(hi.Y, p.Y)
+		}
+		wide := uint64(int64(hi.X>>g.shift) - int64(lo.X>>g.shift) + 1)
+		high := uint64(int64(hi.Y>>g.shift) - int64(lo.Y>>g.shift) + 1)
+		if wide <= 8*n && wide*high <= 8*n {
+			g.stride, cells = uint32(wide), wide*high
+		}
+	}
+	buckets := 1 << bits.Len64(cells-1)
+	if len(g.start) < buckets+1 || len(g.start) > 8*buckets+1 {
 		g.start = make([]int32, buckets+1)
 	}
-	buckets = len(g.start) - 1
-	g.mask = uint32(buckets - 1)
+	g.mask = uint32(len(g.start) - 2)
+}
+
+// build sorts what was added since reset.
+func (g *grid) build() {
+	g.shape()
 	clear(g.start)
 	for i := range g.in {
 		p := &g.in[i].pos
@@ -74,4 +99,31 @@ func (g *grid) row(x0, x1, y int32) (a, b []spot) {
 		return g.spots[g.start[first]:g.start[last+1]], nil
 	}
 	return g.spots[g.start[first]:], g.spots[:g.start[last&g.mask+1]]
+}
+
+// mark sets a bit for every cell within two of a spot's, so that clear can
+// rule out at once most places that have no spot near. Call it after build.
+func (g *grid) mark() {
+	if words := 1 << bits.Len(uint(2*len(g.spots))|63); len(g.marks) < words || len(g.marks) > 8*words {
+		g.marks = make([]uint64, words)
+	}
+	clear(g.marks)
+	mask := uint32(len(g.marks)*64 - 1)
+	for i := range g.spots {
+		p := &g.spots[i].pos
+		x, y := p.X>>g.shift, p.Y>>g.shift
+		for dy := int32(-2); dy <= 2; dy++ {
+			at := uint32(x-2) + uint32(y+dy)*scatterStride
+			for b := at; b != at+5; b++ {
+				g.marks[b&mask>>6] |= 1 << (b & 63)
+			}
+		}
+	}
+}
+
+// clear reports that no spot is within one whole cell of p's cell and the
+// cells around it. It may be wrong the other way.
+func (g *grid) clear(p mesh.Vec) bool {
+	b := (uint32(p.X>>g.shift) + uint32(p.Y>>g.shift)*scatterStride) & uint32(len(g.marks)*64-1)
+	return g.marks[b>>6]>>(b&63)&1 == 0
 }

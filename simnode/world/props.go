@@ -9,27 +9,31 @@ import "weft/control/mesh"
 // that neighbours are near in memory, then what nobody sees yet, and rockets.
 func (w *World) moveProps() {
 	for i := range w.props.spots {
-		if s := w.props.spots[i].ref; s >= 0 && w.class[s] == flying {
-			w.fly(s)
+		switch o := &w.props.spots[i]; {
+		case o.ref < 0:
+		case !w.dirty[o.ref]:
+			w.fly(o.ref, o.pos, o.vel)
+		case w.class[o.ref] == flying:
+			w.fly(o.ref, w.pos[o.ref], w.vel[o.ref])
 		}
 	}
 	for _, s := range w.lists[flying] {
 		if w.id[s].Kind() == mesh.KindRocket {
 			w.flyRocket(s)
 		} else if w.dirty[s] && w.seenClass[s] != flying {
-			w.fly(s)
+			w.fly(s, w.pos[s], w.vel[s])
 		}
 	}
 }
 
-// fly moves the item in slot s: contacts, gravity, what it hits, the ground.
-func (w *World) fly(s int32) {
+// fly moves the item in slot s from p at velocity v, which are its own:
+// contacts, gravity, what it hits, the ground.
+func (w *World) fly(s int32, p, v mesh.Vec) {
 	l := &w.lim
-	p := w.pos[s]
-	v, step := w.contacts(s, p, w.vel[s])
+	v, step := w.contacts(s, p, v)
 	v.Z -= l.pull
 	v = capped(v, l.MaxSpeed)
-	d := scale(v, 1, l.hz).Add(step)
+	d := perTick(v, l.hz).Add(step)
 	h := w.sweep(s, p, d)
 	if h.any {
 		d = scale(d, h.at, sweepUnit)
@@ -56,8 +60,8 @@ func (w *World) fly(s int32) {
 			v.Z = 0
 		}
 		drag := int64(l.GroundDrag)
-		v.X -= int32(min(int64(l.hz)*256, drag) * int64(v.X) / (256 * l.hz))
-		v.Y -= int32(min(int64(l.hz)*256, drag) * int64(v.Y) / (256 * l.hz))
+		v.X -= int32(min(int64(l.hz)*256, drag) * int64(v.X) / (256 * int64(l.hz)))
+		v.Y -= int32(min(int64(l.hz)*256, drag) * int64(v.Y) / (256 * int64(l.hz)))
 		if v.Z == 0 && short(v, l.RestSpeed) && !h.any {
 			w.fallen = append(w.fallen, s)
 		}
@@ -79,7 +83,10 @@ func (w *World) contacts(s int32, p, v mesh.Vec) (mesh.Vec, mesh.Vec) {
 		for {
 			for i := range a {
 				o := &a[i]
-				dx, dy, dz := int64(p.X)-int64(o.pos.X), int64(p.Y)-int64(o.pos.Y), int64(p.Z)-int64(o.pos.Z)
+				if x := p.X - o.pos.X; x >= reach || x <= -reach {
+					continue
+				}
+				dx, dy, dz := int64(p.X-o.pos.X), int64(p.Y-o.pos.Y), int64(p.Z)-int64(o.pos.Z)
 				d2 := dx*dx + dy*dy + dz*dz
 				if d2 >= reach2 || o.ref == s || o.pos.Y>>g.shift != row {
 					continue
@@ -116,7 +123,7 @@ func (w *World) contacts(s int32, p, v mesh.Vec) (mesh.Vec, mesh.Vec) {
 func (w *World) flyRocket(s int32) {
 	l := &w.lim
 	p, v := w.pos[s], w.vel[s]
-	d := scale(v, 1, l.hz)
+	d := perTick(v, l.hz)
 	h := w.sweep(s, p, d)
 	if h.any {
 		d = scale(d, h.at, sweepUnit)

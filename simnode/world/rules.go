@@ -76,7 +76,7 @@ const (
 // limits is Limits, sound, with what follows from them per tick.
 type limits struct {
 	Limits
-	hz       int64
+	hz       int32
 	floor    int32
 	pull     int32 // change of speed by gravity
 	walkStep int32 // how far a hit looks ahead of an actor
@@ -106,7 +106,7 @@ func newLimits(l Limits, cfg Config) limits {
 	ticks := func(millis int32, most int64) int64 { return min((int64(millis)*hz+999)/1000, most) }
 	step := int32(divRound(int64(l.MaxSpeed), hz)) + 1
 	d := limits{
-		Limits: l, hz: hz,
+		Limits: l, hz: int32(hz),
 		floor:    max(0, cfg.Bounds.Min.Z),
 		pull:     int32(divRound(int64(l.Gravity), hz)),
 		walkStep: int32(divRound(int64(l.WalkSpeed), hz)),

@@ -100,10 +100,10 @@ func (w *World) strike(s int32, push mesh.Vec, damage int64) {
 		}
 		w.flags[s] |= mesh.Flying
 		w.reclass(s)
-		w.touch(s) // as others see it, it lies until the end of the tick
 	case riding:
 		push = mesh.Vec{}
 	}
+	w.touch(s) // to others it is what it was until the end of the tick
 	v := w.vel[s]
 	w.vel[s] = capped(mesh.Vec{
 		X: clamp32(int64(v.X) + int64(push.X)), Y: clamp32(int64(v.Y) + int64(push.Y)), Z: clamp32(int64(v.Z) + int64(push.Z)),
@@ -185,6 +185,9 @@ func (w *World) look() {
 	}
 	w.actors.build()
 	w.props.build()
+	if len(w.lists[flying]) > 0 {
+		w.actors.mark()
+	}
 }
 
 func (w *World) sees(c class, id mesh.EntityID, s spot) {

@@ -18,11 +18,14 @@ type hit struct {
 // by d, each actor taken to go on as it went: the earliest, then the lowest id.
 func (w *World) sweep(s int32, p, d mesh.Vec) hit {
 	var first hit
-	if len(w.actors.spots) > 0 {
+	if g := &w.actors; len(g.spots) > 0 {
 		reach := w.lim.BodyRadius + w.lim.PropRadius + w.lim.walkStep
-		w.around(&w.actors, p, p.Add(d), reach, func(o *spot) {
-			w.test(&first, s, p, d, o, w.lim.BodyRadius, w.lim.BodyHeight)
-		})
+		cell := int64(1) << g.shift
+		if max(abs(d.X), abs(d.Y))+int64(reach) > 2*cell || !g.clear(p) {
+			w.around(g, p, p.Add(d), reach, func(o *spot) {
+				w.test(&first, s, p, d, o, w.lim.BodyRadius, w.lim.BodyHeight)
+			})
+		}
 	}
 	for i := range w.ships {
 		w.test(&first, s, p, d, &w.ships[i], w.lim.ShipRadius, w.lim.ShipHeight)
@@ -34,7 +37,7 @@ func (w *World) sweep(s int32, p, d mesh.Vec) hit {
 func (w *World) test(first *hit, s int32, p, d mesh.Vec, o *spot, radius, height int32) {
 	l := &w.lim
 	radius += l.PropRadius
-	step := func(v int32) int32 { return min(max(int32(divRound(int64(v), l.hz)), -l.walkStep), l.walkStep) }
+	step := func(v int32) int32 { return min(max(int32(divRound(int64(v), int64(l.hz))), -l.walkStep), l.walkStep) }
 	way := d.Sub(mesh.Vec{X: step(o.vel.X), Y: step(o.vel.Y)})
 	from := p.Sub(o.pos)
 	far := int64(radius) + max(abs(way.X), abs(way.Y))

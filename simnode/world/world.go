@@ -100,7 +100,7 @@ func New(cfg Config, rules Rules) *World {
 	w := &World{cfg: cfg, rules: rules, lim: newLimits(rules.Limits(), cfg)}
 	w.worker, _ = rules.(Worker)
 	w.actors.shift = cellShift(2 * w.lim.BodyRadius)
-	w.props.shift = cellShift(2 * w.lim.PropRadius)
+	w.props.shift = cellShift(4 * w.lim.PropRadius)
 	return w
 }
 
