@@ -335,7 +335,7 @@ func (g *Gateway) sendEvents(c *client, all bool) {
 			continue
 		}
 		o.sent, o.sentAt = true, g.now
-		g.sendOwner(f.owner, push(&g.acts, wire.Act{Player: c.player, Session: c.session, Event: o.event}))
+		g.sendOwner(f.owner, push(&g.acts, wire.Act{Player: c.player, Session: c.session, Gateway: g.self.ID, Event: o.event}))
 	}
 }
 
