@@ -71,7 +71,7 @@ func DefaultConfig(maxClients int) Config {
 		InputEveryTicks: 5, EventEveryTicks: 10, LostTicks: 20,
 		LingerTicks: 10, SubscribeEveryTicks: 20, SilentTicks: 10, LateTicks: 5,
 		SuspectEveryTicks: 20, ReportEveryTicks: 20, DrainTicks: 20,
-		ViewEveryTicks: 1, RankEveryTicks: 5, KeepAliveTicks: 20, ViewBudgetBytes: 2048,
+		ViewEveryTicks: 1, RankEveryTicks: 5, KeepAliveTicks: 20, ViewBudgetBytes: 2560,
 		InterestM: 200, KnownMax: 4000, NearCount: 60, MidCount: 140, MidEveryTicks: 4, FarEveryTicks: 40, CellM: 8,
 	}
 }

@@ -242,7 +242,7 @@ func (g *Gateway) setLayout(l *mesh.Layout) {
 		var f *feed
 		if i, ok := slices.BinarySearchFunc(old, z.ID, func(f *feed, z mesh.ZoneID) int { return int(f.zone) - int(z) }); ok {
 			f = old[i]
-			old[i] = nil
+			f.kept = true
 		} else {
 			f = &feed{zone: z.ID}
 		}
@@ -257,9 +257,10 @@ func (g *Gateway) setLayout(l *mesh.Layout) {
 		}
 	}
 	for _, f := range old {
-		if f != nil {
+		if !f.kept {
 			g.dropFeed(f)
 		}
+		f.kept = false
 	}
 	for _, f := range g.feeds {
 		g.subscribe(f)

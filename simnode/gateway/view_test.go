@@ -1,0 +1,266 @@
+package gateway
+
+import (
+	"cmp"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"weft/control/mesh"
+	"weft/simnode/process"
+)
+
+// TestInterestAgainstBruteForce walks random crowds and holds what each client
+// knows against a search of all pairs.
+func TestInterestAgainstBruteForce(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		cfg := testConfig()
+		cfg.InterestM, cfg.NearCount, cfg.MidCount = 40, 8, 10
+		cfg.ViewBudgetBytes = rapid.IntRange(headBytes+8*maxMoveBytes, 1500).Draw(rt, "budget")
+		r := newRig(t, cfg, rapid.IntRange(1, 2).Draw(rt, "zones"))
+		extent := rapid.SampledFrom([]int32{20, 100, 400}).Draw(rt, "extent") * mesh.UnitsPerMeter
+		place := rapid.Int32Range(0, extent)
+		n := rapid.IntRange(3, 120).Draw(rt, "entities")
+		for i := range n {
+			z := &r.zones[i%len(r.zones)]
+			z.poses = append(z.poses, player(mesh.PlayerID(i+1), place.Draw(rt, "x"), place.Draw(rt, "y")))
+		}
+		r.frames()
+		for i := range 3 {
+			r.join(process.ClientID(i+1), mesh.PlayerID(i+1))
+		}
+		move := func(share int) {
+			for zi := range r.zones {
+				for i := range r.zones[zi].poses {
+					p := &r.zones[zi].poses[i]
+					if rapid.IntRange(0, 99).Draw(rt, "moves") < share {
+						p.Pos.X = min(max(p.Pos.X+rapid.Int32Range(-200, 200).Draw(rt, "dx"), 0), extent)
+						p.Yaw += 999
+					}
+				}
+			}
+		}
+		for range rapid.IntRange(1, 12).Draw(rt, "ticks") {
+			move(50)
+			r.run(1)
+		}
+		for range rapid.IntRange(0, 3).Draw(rt, "removed") {
+			z := &r.zones[rapid.IntRange(0, len(r.zones)-1).Draw(rt, "zone")]
+			if len(z.poses) > 4 {
+				z.poses = slices.Delete(z.poses, len(z.poses)-1, len(z.poses))
+			}
+		}
+		r.run(120) // everything stands still: views must become exact and then stop
+		for i := range 3 {
+			checkSight(t, r, process.ClientID(i+1), mesh.PlayerID(i+1))
+		}
+		before := r.seen[1].views
+		r.run(40)
+		if got := r.seen[1].views - before; got > 2 {
+			t.Fatalf("%d views in two idle seconds, want a keep-alive a second", got)
+		}
+	})
+}
+
+func checkSight(t *testing.T, r *rig, id process.ClientID, p mesh.PlayerID) {
+	t.Helper()
+	eye := r.seen[id]
+	var all []mesh.Pose
+	var self mesh.Pose
+	for _, z := range r.zones {
+		all = append(all, z.poses...)
+	}
+	for _, q := range all {
+		if q.ID == mesh.PlayerEntity(p) {
+			self = q
+		}
+	}
+	radius := r.g.cfg.interest()
+	for _, q := range all {
+		d := q.Pos.Dist2(self.Pos)
+		h, known := eye.byID[q.ID]
+		switch {
+		case q.ID == self.ID:
+			if known {
+				t.Fatalf("player %d is shown itself", p)
+			}
+			if eye.self.Pos != q.Pos {
+				t.Fatalf("player %d is at %v and told %v", p, q.Pos, eye.self.Pos)
+			}
+		case d <= radius*radius && !known:
+			t.Fatalf("player %d does not know %x at distance² %d", p, q.ID, d)
+		case d > (radius+radius/8)*(radius+radius/8) && known:
+			t.Fatalf("player %d still knows %x", p, q.ID)
+		case known:
+			if got := eye.entities[h]; got.Pos.Dist2(q.Pos) > 3*9*9 {
+				t.Fatalf("player %d was told that %x is at %v, it is at %v", p, q.ID, got.Pos, q.Pos)
+			}
+		}
+	}
+	if len(eye.byID) > len(all) {
+		t.Fatalf("player %d knows %d entities of %d", p, len(eye.byID), len(all))
+	}
+}
+
+// TestNearAreToldEachTick: whatever moves among the nearest is told of in every view.
+func TestNearAreToldEachTick(t *testing.T) {
+	cfg := testConfig()
+	cfg.NearCount, cfg.MidCount = 10, 10
+	r := newRig(t, cfg, 1)
+	for i := range 300 {
+		r.zones[0].poses = append(r.zones[0].poses, player(mesh.PlayerID(i+1), 50_000+int32(i)*64, 50_000))
+	}
+	r.frames()
+	eye := r.join(1, 1)
+	r.run(100)
+	told := make([]int, 300)
+	for range 80 {
+		for i := range r.zones[0].poses {
+			r.zones[0].poses[i].Pos.Y += 32
+		}
+		r.run(1)
+		for i := range told {
+			if eye.told[mesh.PlayerEntity(mesh.PlayerID(i+1))] {
+				told[i]++
+			}
+		}
+	}
+	for i, n := range told {
+		want := 2 // once in 40 ticks
+		switch {
+		case i == 0:
+			want = 0
+		case i <= 10:
+			want = 80
+		case i <= 20:
+			want = 20
+		}
+		if n < want-1 || i > 20 && n > 3 {
+			t.Errorf("entity %d was told of %d times in 80 ticks, want about %d", i, n, want)
+		}
+	}
+}
+
+func TestCrowdBeyondKnownMaxShowsTheNearest(t *testing.T) {
+	cfg := testConfig()
+	cfg.KnownMax, cfg.NearCount, cfg.MidCount = 50, 10, 10
+	r := newRig(t, cfg, 1)
+	for i := range 400 {
+		r.zones[0].poses = append(r.zones[0].poses, player(mesh.PlayerID(i+1), 50_000+int32(i)*300, 50_000))
+	}
+	r.frames()
+	eye := r.join(1, 1)
+	r.run(200)
+	for i := 2; i <= 45; i++ {
+		if _, ok := eye.byID[mesh.PlayerEntity(mesh.PlayerID(i))]; !ok {
+			t.Errorf("the %d-th nearest is not shown", i)
+		}
+	}
+	if n := len(eye.byID); n > 50 {
+		t.Errorf("%d are shown, at most 50 may be", n)
+	}
+	// The client walks to the other end: the window follows.
+	for range 400 {
+		r.zones[0].poses[0].Pos.X += 300
+		r.run(1)
+	}
+	r.run(100)
+	if _, ok := eye.byID[mesh.PlayerEntity(400)]; !ok || len(eye.byID) > 50 {
+		t.Errorf("after the walk the nearest is shown: %v, and %d in all", ok, len(eye.byID))
+	}
+}
+
+// TestSlowClientCatchesUp: views without enters and leaves may be lost.
+func TestSlowClientCatchesUp(t *testing.T) {
+	r := newRig(t, testConfig(), 1)
+	r.zones[0].poses = []mesh.Pose{player(1, 1000, 1000), player(2, 2000, 1000)}
+	r.frames()
+	eye := r.join(1, 1)
+	r.run(10)
+	z := &r.zones[0].poses[1]
+	z.Health, z.Pos.X, z.Carrier = 42, 3000, mesh.MakeEntityID(mesh.KindShip, 1)
+	lost := *eye
+	lost.entities = map[uint32]mesh.Pose{}
+	r.seen[1] = &eyes{t: t, budget: 1 << 20, entities: map[uint32]mesh.Pose{0: {}, 1: {}}, byID: map[mesh.EntityID]uint32{}, told: map[mesh.EntityID]bool{}, clocks: eye.clocks}
+	r.run(1) // this view is lost
+	r.seen[1] = eye
+	r.step(process.Event{Kind: process.EventClientSlow, Client: 1})
+	r.run(4)
+	got := eye.entities[eye.byID[mesh.PlayerEntity(2)]]
+	if got.Health != 42 || got.Pos.X != 3008 && got.Pos.X != 3000 || got.Carrier == 0 {
+		t.Fatalf("after a lost view the client believes %+v", got)
+	}
+}
+
+func TestSelectLowest(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		keys := rapid.SliceOfNDistinct(rapid.Uint64Range(0, 500), 0, 100, rapid.ID[uint64]).Draw(rt, "keys")
+		n := rapid.IntRange(0, len(keys)).Draw(rt, "n")
+		want := slices.Sorted(slices.Values(keys))
+		selectLowest(keys, n)
+		slices.Sort(keys[:n])
+		slices.Sort(keys[n:])
+		if !slices.Equal(keys, want) {
+			rt.Fatalf("%v, want %v", keys, want)
+		}
+	})
+}
+
+func TestSteadyTickAllocatesNothing(t *testing.T) {
+	r, move := crowd(t, 200)
+	var frames [64]process.Event
+	for i := range frames {
+		move()
+		r.now++
+		frames[i] = frameEvent(r, r.zones[0].enc.Encode(nil, r.now, r.zones[0].poses))
+	}
+	r.now -= 64
+	i := 0
+	tick := func() {
+		r.now++
+		r.g.Step(frames[i])
+		r.g.Step(process.Event{Kind: process.EventTick, Tick: r.now})
+		i++
+	}
+	for range 40 {
+		tick()
+	}
+	r.g.cfg.ReportEveryTicks = 1 << 20 // a report a second is not a steady tick
+	if n := testing.AllocsPerRun(20, tick); n > 0 {
+		t.Errorf("%.1f allocations a tick", n)
+	}
+}
+
+// TestSlotsAreFreed: when clients are gone, no slot is held.
+func TestSlotsAreFreed(t *testing.T) {
+	r := newRig(t, testConfig(), 1)
+	for i := range 100 {
+		r.zones[0].poses = append(r.zones[0].poses, player(mesh.PlayerID(i+1), int32(i)*50, 0))
+	}
+	r.frames()
+	for i := range 10 {
+		r.join(process.ClientID(i+1), mesh.PlayerID(i+1))
+	}
+	r.run(30)
+	r.zones[0].poses = r.zones[0].poses[:10]
+	r.run(40)
+	if n := len(r.g.free); n != 90 {
+		t.Errorf("%d slots are free, want 90", n)
+	}
+	for i := range 10 {
+		r.step(process.Event{Kind: process.EventClientDown, Client: process.ClientID(i + 1)})
+	}
+	if i := slices.IndexFunc(r.g.entities, func(e entity) bool { return e.refs != 0 }); i >= 0 {
+		t.Errorf("slot %d has %d references and no client is there", i, r.g.entities[i].refs)
+	}
+	r.zones[0].poses = append(r.zones[0].poses, player(500, 0, 0))
+	r.run(2)
+	if n := len(r.g.entities); n != 100 {
+		t.Errorf("%d slots for 11 entities, want the 100 there were", n)
+	}
+	slices.SortFunc(r.g.free, cmp.Compare)
+	if len(slices.Compact(r.g.free)) != 89 {
+		t.Error("a slot is free twice")
+	}
+}
