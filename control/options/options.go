@@ -1,0 +1,277 @@
+// Package options reads what a process is told by its environment into one
+// struct and checks it once. Begin with ReadNode and ReadGateway; their errors
+// are sentences for the user, one for each variable that is wrong.
+package options
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+
+	"weft/control/mesh"
+)
+
+// ErrInvalid is wrapped by whatever is wrong with an environment.
+var ErrInvalid = errors.New("invalid options")
+
+// Process is what nodes and gateways have in common.
+type Process struct {
+	// Store is the URL of the replication store, as storeurl takes it.
+	Store string `env:"WEFT_STORE,required"`
+	// ShardKey is the secret by which the processes of a shard know each other.
+	ShardKey Key `env:"WEFT_SHARD_KEY,required"`
+	// NodeID names the process; empty makes one up from the host's name.
+	NodeID mesh.NodeID `env:"WEFT_NODE_ID"`
+	// Listen is the host:port of the listener for peers; port 0 takes a free one.
+	Listen string `env:"WEFT_LISTEN" envDefault:"127.0.0.1:0"`
+	// Advertise is the host:port at which peers reach it, port 0 meaning the
+	// listener's; empty is the listener's own address.
+	Advertise string `env:"WEFT_ADVERTISE"`
+	// LifelineFD is an open file descriptor whose end of file means that the
+	// parent is gone: the process ends at once. 0 is none.
+	LifelineFD int `env:"WEFT_LIFELINE_FD"`
+	// Pprof is the host:port of a listener for profiles; empty is none.
+	Pprof string `env:"WEFT_PPROF"`
+	// DrainTimeout is how long a process that was asked to leave may take.
+	DrainTimeout time.Duration `env:"WEFT_DRAIN_TIMEOUT" envDefault:"60s"`
+}
+
+// Node is what a simulation node is told.
+type Node struct {
+	Process
+	// Actors is the declared capacity, in awake actors.
+	Actors int `env:"WEFT_NODE_ACTORS" envDefault:"250"`
+	// ActorCostUS is real work for each awake actor and tick, in microseconds
+	// of one core of this machine.
+	ActorCostUS int `env:"WEFT_ACTOR_COST_US" envDefault:"0"`
+	// Rules names the game.
+	Rules string `env:"WEFT_RULES" envDefault:"tavern"`
+}
+
+// Gateway is what a gateway is told.
+type Gateway struct {
+	Process
+	// ClientListen is the host:port of the listener for clients.
+	ClientListen string `env:"WEFT_CLIENT_LISTEN" envDefault:"127.0.0.1:0"`
+	// ClientAdvertise is the ws:// or wss:// URL at which clients reach it;
+	// empty is made from the listener's address.
+	ClientAdvertise string `env:"WEFT_CLIENT_ADVERTISE"`
+	// Clients is how many may be connected at once.
+	Clients int `env:"WEFT_GATEWAY_CLIENTS" envDefault:"2000"`
+}
+
+// ReadNode reads a node's options from environ, as os.Environ returns it.
+func ReadNode(environ []string) (Node, error) {
+	var o Node
+	if err := read(&o, environ); err != nil {
+		return Node{}, err
+	}
+	return o, o.Validate()
+}
+
+// ReadGateway reads a gateway's options from environ.
+func ReadGateway(environ []string) (Gateway, error) {
+	var o Gateway
+	if err := read(&o, environ); err != nil {
+		return Gateway{}, err
+	}
+	return o, o.Validate()
+}
+
+// Validate reports everything that is wrong with o.
+func (o Process) Validate() error {
+	var faults []error
+	if o.Store == "" {
+		faults = append(faults, fault("WEFT_STORE", "the URL of the replication store, such as nats://127.0.0.1:4222", ""))
+	}
+	if o.ShardKey.IsZero() {
+		faults = append(faults, wrong("WEFT_SHARD_KEY", "the shard's key, 64 hexadecimal digits that are not all zero"))
+	}
+	if n := len(o.NodeID); n > maxNodeIDBytes || strings.ContainsFunc(string(o.NodeID), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		faults = append(faults, fault("WEFT_NODE_ID", fmt.Sprintf("at most %d printable ASCII characters without spaces", maxNodeIDBytes), string(o.NodeID)))
+	}
+	host, err := checkAddress("WEFT_LISTEN", o.Listen)
+	faults = append(faults, err)
+	if o.Advertise != "" {
+		host, err = checkAddress("WEFT_ADVERTISE", o.Advertise)
+		faults = append(faults, err)
+	}
+	if err == nil && everywhere(host) {
+		faults = append(faults, fault("WEFT_ADVERTISE", "the host:port at which other processes reach this one, since it listens on every interface", o.Advertise))
+	}
+	if o.LifelineFD != 0 && o.LifelineFD < 3 {
+		faults = append(faults, fault("WEFT_LIFELINE_FD", "a file descriptor from 3 on, or 0 for none", fmt.Sprint(o.LifelineFD)))
+	}
+	if o.Pprof != "" {
+		_, err := checkAddress("WEFT_PPROF", o.Pprof)
+		faults = append(faults, err)
+	}
+	if o.DrainTimeout <= 0 || o.DrainTimeout > time.Hour {
+		faults = append(faults, fault("WEFT_DRAIN_TIMEOUT", "a duration above 0 and up to 1h, such as 60s", o.DrainTimeout.String()))
+	}
+	return errors.Join(faults...)
+}
+
+// Rules are the games that a node knows.
+var Rules = []string{"tavern"}
+
+// Validate reports everything that is wrong with o.
+func (o Node) Validate() error {
+	faults := []error{o.Process.Validate(),
+		within("WEFT_NODE_ACTORS", "actors", o.Actors, 1, 100_000),
+		within("WEFT_ACTOR_COST_US", "microseconds", o.ActorCostUS, 0, 10_000),
+	}
+	known := false
+	for _, r := range Rules {
+		known = known || r == o.Rules
+	}
+	if !known {
+		faults = append(faults, fault("WEFT_RULES", "one of "+strings.Join(Rules, ", "), o.Rules))
+	}
+	return errors.Join(faults...)
+}
+
+// Validate reports everything that is wrong with o.
+func (o Gateway) Validate() error {
+	faults := []error{o.Process.Validate(), within("WEFT_GATEWAY_CLIENTS", "clients", o.Clients, 1, 100_000)}
+	host, err := checkAddress("WEFT_CLIENT_LISTEN", o.ClientListen)
+	faults = append(faults, err)
+	if o.ClientAdvertise != "" {
+		u, err := url.Parse(o.ClientAdvertise)
+		if err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" || len(o.ClientAdvertise) > maxURLBytes {
+			faults = append(faults, fault("WEFT_CLIENT_ADVERTISE", fmt.Sprintf("a ws:// or wss:// URL of at most %d bytes", maxURLBytes), o.ClientAdvertise))
+		}
+	} else if err == nil && everywhere(host) {
+		faults = append(faults, fault("WEFT_CLIENT_ADVERTISE", "the ws:// or wss:// URL at which clients reach this gateway, since it listens on every interface", ""))
+	}
+	return errors.Join(faults...)
+}
+
+// The limits of the wire protocol.
+const (
+	maxNodeIDBytes = 128
+	maxURLBytes    = 256
+)
+
+func fault(name, expected, got string) error {
+	if got == "" {
+		return fmt.Errorf("%w: %s is not set; it must be %s", ErrInvalid, name, expected)
+	}
+	return fmt.Errorf("%w: %s is %q; it must be %s", ErrInvalid, name, got, expected)
+}
+
+// wrong is a fault that does not repeat what it found.
+func wrong(name, expected string) error {
+	return fmt.Errorf("%w: %s is not set or not valid; it must be %s", ErrInvalid, name, expected)
+}
+
+func within(name, unit string, v, least, most int) error {
+	if v < least || v > most {
+		return fault(name, fmt.Sprintf("%d to %d %s", least, most, unit), fmt.Sprint(v))
+	}
+	return nil
+}
+
+func checkAddress(name, address string) (host string, err error) {
+	host, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		return "", fault(name, "a host and a port, such as 127.0.0.1:7100 (port 0 takes a free one)", address)
+	}
+	return host, nil
+}
+
+// everywhere reports that host stands for every interface, at which nobody can be reached.
+func everywhere(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "" || ip != nil && ip.IsUnspecified()
+}
+
+// Key is a secret of 32 bytes. It prints as a placeholder, whatever the verb.
+type Key [32]byte
+
+// IsZero reports that the key was never set.
+func (k Key) IsZero() bool { return k == Key{} }
+
+// UnmarshalText reads 64 hexadecimal digits. Its error does not repeat them.
+func (k *Key) UnmarshalText(text []byte) error {
+	if len(text) != hex.EncodedLen(len(k)) {
+		return errors.New("64 hexadecimal digits")
+	}
+	if _, err := hex.Decode(k[:], text); err != nil {
+		return errors.New("64 hexadecimal digits")
+	}
+	return nil
+}
+
+// Hex returns the digits, for handing the key to a child process.
+func (k Key) Hex() string { return hex.EncodeToString(k[:]) }
+
+// Format implements fmt.Formatter, so that no key gets into a log.
+func (k Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, "(secret)") }
+
+// MarshalText implements encoding.TextMarshaler for structured logs.
+func (k Key) MarshalText() ([]byte, error) { return []byte("(secret)"), nil }
+
+// read fills target, a pointer to a struct, from environ.
+func read(target any, environ []string) error {
+	err := env.ParseWithOptions(target, env.Options{Environment: env.ToMap(environ)})
+	var all env.AggregateError
+	if err == nil || !errors.As(err, &all) {
+		return err
+	}
+	names := map[string]string{}
+	collect(reflect.TypeOf(target).Elem(), names)
+	var faults []error
+	for _, e := range all.Errors {
+		var parse env.ParseError
+		var unset env.VarIsNotSetError
+		switch {
+		case errors.As(e, &unset):
+			faults = append(faults, fault(unset.Key, meanings[unset.Key], ""))
+		case errors.As(e, &parse):
+			name := names[parse.Name]
+			if m := meanings[name]; m != "" {
+				faults = append(faults, wrong(name, m))
+			} else {
+				faults = append(faults, fault(name, kinds[parse.Type.Kind()], env.ToMap(environ)[name]))
+			}
+		default:
+			faults = append(faults, fmt.Errorf("%w: %w", ErrInvalid, e))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// meanings say what the variables without a default must be.
+var meanings = map[string]string{
+	"WEFT_STORE":     "the URL of the replication store, such as nats://127.0.0.1:4222",
+	"WEFT_SHARD_KEY": "the shard's key, 64 hexadecimal digits that are not all zero",
+}
+
+var kinds = map[reflect.Kind]string{
+	reflect.Int:   "a whole number",
+	reflect.Int64: "a duration, such as 60s",
+}
+
+// collect notes the variable of each field.
+func collect(t reflect.Type, names map[string]string) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Anonymous {
+			collect(f.Type, names)
+			continue
+		}
+		name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
+		names[f.Name] = name
+	}
+}

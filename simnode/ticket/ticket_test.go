@@ -1,0 +1,71 @@
+package ticket
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"weft/simnode/wire"
+)
+
+func booth(t testing.TB, key byte, shard string) *Booth {
+	t.Helper()
+	b, err := NewBooth([32]byte{key}, shard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestTickets(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	home := booth(t, 1, "tavern")
+	for _, c := range []Claims{
+		{Player: 1, Expires: now.Add(time.Minute)},
+		{Player: 1<<32 - 1, Session: 1<<64 - 1, Expires: now.Add(24 * time.Hour)},
+	} {
+		ticket := home.Mint(c)
+		if len(ticket) > wire.MaxTicketBytes {
+			t.Errorf("a ticket of %d bytes", len(ticket))
+		}
+		got, err := home.Verify(ticket, now)
+		if err != nil || got.Player != c.Player || got.Session != c.Session || !got.Expires.Equal(c.Expires) {
+			t.Errorf("%+v came back as %+v, %v", c, got, err)
+		}
+		if again, err := booth(t, 1, "tavern").Verify(ticket, now); err != nil || again.Player != c.Player {
+			t.Errorf("another gateway refuses it: %v", err)
+		}
+		for name, b := range map[string]*Booth{"another key": booth(t, 2, "tavern"), "another shard": booth(t, 1, "castle")} {
+			if _, err := b.Verify(ticket, now); !errors.Is(err, ErrInvalid) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if _, err := home.Verify(ticket, c.Expires); !errors.Is(err, ErrExpired) {
+			t.Errorf("expired: %v", err)
+		}
+		cut := []byte(ticket)
+		cut[len(cut)/2] ^= 1
+		if _, err := home.Verify(string(cut), now); !errors.Is(err, ErrInvalid) {
+			t.Errorf("changed: %v", err)
+		}
+	}
+	for _, text := range []string{"", "v4.local.", "v4.local.AAAA", "v4.public.AAAA", "v2.local.AAAA"} {
+		if _, err := home.Verify(text, now); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if _, err := home.Verify(home.Mint(Claims{Expires: now.Add(time.Hour)}), now); !errors.Is(err, ErrInvalid) {
+		t.Errorf("nobody's ticket: %v", err)
+	}
+}
+
+func FuzzVerify(f *testing.F) {
+	b := booth(f, 1, "tavern")
+	now := time.Unix(1_790_000_000, 0)
+	f.Add("v4.local.AAAA")
+	f.Fuzz(func(t *testing.T, text string) {
+		if c, err := b.Verify(text, now); err == nil {
+			t.Errorf("%q admits %+v", text, c)
+		}
+	})
+}
