@@ -85,6 +85,7 @@ type feed struct {
 	inputs    []wire.Input
 	seen      uint32 // stamp of the ranking that met it last
 	dropped   bool   // no zone of the layout any more
+	kept      bool   // while a layout is taken in
 }
 
 // New returns a gateway that has no layout, peers or clients yet. Self is its

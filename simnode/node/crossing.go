@@ -186,17 +186,28 @@ func (n *Node) cancel(z *zone, number uint64, m *mark, ended bool) {
 func (z *zone) showSent(number uint64, members []mesh.Entity) {
 	poses := make([]mesh.Pose, 0, len(members))
 	for _, e := range members {
-		if e.Flags&mesh.Asleep != 0 {
-			continue
+		if e.Flags&mesh.Asleep != 0 || z.world.Has(e.ID) {
+			continue // not seen, or back already
 		}
 		p := e.Pose
 		p.Flags |= mesh.Outbound
 		p.Vel = mesh.Vec{}
+		z.unshow(p.ID)
 		poses = append(poses, p)
 		z.ghosts[p.ID] = ghost{z.id, p.Hop}
 		z.world.PutGhost(p)
 	}
 	z.sent[number] = poses
+}
+
+// unshow stops showing an entity where it left, since it came back.
+func (z *zone) unshow(id mesh.EntityID) {
+	for number, poses := range z.sent {
+		if i := slices.IndexFunc(poses, func(p mesh.Pose) bool { return p.ID == id }); i >= 0 {
+			z.sent[number] = slices.Delete(poses, i, i+1)
+			return
+		}
+	}
 }
 
 func (z *zone) dropOutbound(number uint64) {

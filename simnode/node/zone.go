@@ -187,6 +187,7 @@ func (n *Node) openZone(z *zone, state *replication.State, stored mesh.PoseRecor
 // install makes e a resident of z.
 func (n *Node) install(z *zone, e mesh.Entity) {
 	delete(z.ghosts, e.ID)
+	z.unshow(e.ID)
 	z.world.Put(e)
 	if p := e.ID.Player(); p != 0 {
 		n.bodies[p] = z

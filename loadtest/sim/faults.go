@@ -1,0 +1,212 @@
+package sim
+
+import (
+	"time"
+
+	"weft/control/mesh"
+	"weft/simnode/replication"
+	"weft/simnode/world"
+)
+
+// Faults are what may go wrong, as shares of calls or as events per minute.
+type Faults struct {
+	Loss, Repeat, Delay             float64 // of messages
+	DelayUpTo                       time.Duration
+	StoreLost, StoreLate, StoreSlow float64 // of store calls
+	StoreSlowUpTo                   time.Duration
+	PlannerDies                     float64 // of layout changes, between two writes
+	ClockDrift                      float64 // spread of clock rates
+
+	KillsPerMinute, PausesPerMinute, GatewayKillsPerMinute float64
+	ResetsPerMinute, PartitionsPerMinute, OutagesPerMinute float64
+	PauseUpTo, PartitionUpTo, OutageUpTo                   time.Duration
+}
+
+// AllFaults switches everything on.
+func AllFaults() Faults {
+	return Faults{
+		Loss: 0.01, Repeat: 0.02, Delay: 0.05, DelayUpTo: 400 * time.Millisecond,
+		StoreLost: 0.01, StoreLate: 0.03, StoreSlow: 0.03, StoreSlowUpTo: 300 * time.Millisecond,
+		PlannerDies: 0.1, ClockDrift: 0.01,
+		KillsPerMinute: 10, PausesPerMinute: 10, GatewayKillsPerMinute: 2,
+		ResetsPerMinute: 10, PartitionsPerMinute: 4, OutagesPerMinute: 2,
+		PauseUpTo: 6 * time.Second, PartitionUpTo: 5 * time.Second, OutageUpTo: 4 * time.Second,
+	}
+}
+
+// NoFaults leaves the changes of layout only.
+func NoFaults() Faults { return Faults{} }
+
+func (s *Sim) scheduleFaults() {
+	f := &s.cfg.Faults
+	s.poisson(f.KillsPerMinute, s.killNode)
+	s.poisson(f.PausesPerMinute, s.pauseNode)
+	s.poisson(f.GatewayKillsPerMinute, s.killGateway)
+	s.poisson(f.ResetsPerMinute, s.resetLink)
+	s.poisson(f.PartitionsPerMinute, s.partition)
+	s.poisson(f.OutagesPerMinute, s.outage)
+}
+
+// poisson calls do at random times while faults last.
+func (s *Sim) poisson(perMinute float64, do func()) {
+	if perMinute <= 0 {
+		return
+	}
+	s.after(time.Duration(s.rng.ExpFloat64()*float64(time.Minute)/perMinute), func() {
+		if s.faulting {
+			do()
+			s.poisson(perMinute, do)
+		}
+	})
+}
+
+func (s *Sim) randomNode() *proc {
+	nodes := s.live(mesh.RoleNode)
+	if len(nodes) < 2 {
+		return nil
+	}
+	return nodes[s.rng.IntN(len(nodes))]
+}
+
+// killNode ends a node; a new one comes, half the time under its old name.
+func (s *Sim) killNode() {
+	p := s.randomNode()
+	if p == nil {
+		return
+	}
+	s.stats.Kills++
+	s.note("kill %s", p.self.ID)
+	s.kill(p)
+	id := p.self.ID
+	if s.chance(0.5) {
+		id += "x"
+	} else {
+		s.stats.Restarts++
+	}
+	s.after(s.between(100*time.Millisecond, 4*time.Second), func() { s.start(id, mesh.RoleNode) })
+}
+
+func (s *Sim) killGateway() {
+	gateways := s.live(mesh.RoleGateway)
+	if len(gateways) < 2 {
+		return
+	}
+	p := gateways[s.rng.IntN(len(gateways))]
+	s.note("kill %s", p.self.ID)
+	s.stats.Kills++
+	s.kill(p)
+	s.after(s.between(100*time.Millisecond, 4*time.Second), func() { s.start(p.self.ID, mesh.RoleGateway) })
+}
+
+func (s *Sim) pauseNode() {
+	p := s.randomNode()
+	if p == nil || p.pausing {
+		return
+	}
+	s.stats.Pauses++
+	d := s.between(200*time.Millisecond, s.cfg.Faults.PauseUpTo)
+	s.note("pause %s for %v", p.self.ID, d)
+	p.pausing = true
+	s.after(d, func() { s.resume(p) })
+}
+
+// resume lets a process go on: what came meanwhile waits in its sockets.
+func (s *Sim) resume(p *proc) {
+	if !p.pausing {
+		return
+	}
+	p.pausing = false
+	queue := p.queue
+	p.queue = nil
+	for _, ev := range queue {
+		s.deliver(p, ev)
+	}
+}
+
+func (s *Sim) resetLink() {
+	p, q := s.randomNode(), s.procs[s.rng.IntN(len(s.procs))]
+	if p == nil || p == q || !q.alive {
+		return
+	}
+	s.net.reset(s, p, q, s.between(50*time.Millisecond, 2*time.Second))
+}
+
+// partition cuts one process off from another, one way or both.
+func (s *Sim) partition() {
+	p, q := s.randomNode(), s.procs[s.rng.IntN(len(s.procs))]
+	if p == nil || p == q || !q.alive {
+		return
+	}
+	s.stats.Partitions++
+	s.note("partition %s %s", p.self.ID, q.self.ID)
+	a, b := [2]mesh.NodeID{p.self.ID, q.self.ID}, [2]mesh.NodeID{q.self.ID, p.self.ID}
+	s.net.cut[a] = true
+	if s.chance(0.5) {
+		s.net.cut[b] = true
+	}
+	s.after(s.between(100*time.Millisecond, s.cfg.Faults.PartitionUpTo), func() {
+		delete(s.net.cut, a)
+		delete(s.net.cut, b)
+	})
+}
+
+func (s *Sim) outage() {
+	if s.disk.down {
+		return
+	}
+	s.stats.Outages++
+	s.note("store down")
+	s.disk.down = true
+	s.after(s.between(200*time.Millisecond, s.cfg.Faults.OutageUpTo), func() {
+		s.note("store up")
+		s.disk.down = false
+	})
+}
+
+// calm ends the faults.
+func (s *Sim) calm() {
+	s.note("faults end")
+	s.faulting = false
+	s.disk.down = false
+	clear(s.net.cut)
+	for _, p := range s.procs {
+		s.resume(p)
+	}
+	for len(s.live(mesh.RoleNode)) < 2 {
+		s.start("spare", mesh.RoleNode)
+	}
+}
+
+// genesis writes the first layout, a grid of four zones, and where the items lie.
+func (s *Sim) genesis() {
+	s.net.cut = map[[2]mesh.NodeID]bool{}
+	b := s.shard.Bounds
+	west, east := b.Cut(0, b.Max.X/2)
+	sw, nw := west.Cut(1, b.Max.Y/2)
+	se, ne := east.Cut(1, b.Max.Y/2)
+	l := mesh.Layout{Version: 1, Shard: s.shard, NextZone: 5}
+	items := world.Scatter(s.shard.Seed, s.cfg.Items, b, s.shard.Spawn, b.Max.X/2)
+	for i, box := range []mesh.Box{sw, nw, se, ne} {
+		id := mesh.ZoneID(i + 1)
+		l.Zones = append(l.Zones, mesh.Zone{ID: id, Box: box})
+		state := replication.NewState()
+		for _, e := range items {
+			if box.Contains(e.Pos) {
+				state.Entities[e.ID] = e
+			}
+		}
+		key := "z" + string(rune('0'+id)) + "/genesis"
+		must(s.store.PutChunk(ctx, key, state.Encode(nil)))
+		must(s.store.CreateZone(ctx, mesh.ZoneRecord{Zone: id, Pointer: mesh.Pointer{Position: -1, Chunks: []string{key}}}))
+	}
+	must(s.store.PutLayout(ctx, l))
+	for _, e := range items {
+		s.check.items = append(s.check.items, e.ID)
+	}
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

@@ -1,0 +1,364 @@
+// Package sim runs a whole mesh in virtual time: the real node and gateway
+// cores, planner and reference store, with a simulated clock, network and
+// store latency, under faults drawn from a seed. One seed fixes everything:
+// the same seed gives the same run. Checks look at every process at every tick
+// and at the store after the faults have stopped.
+package sim
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"weft/control/mesh"
+	"weft/control/store/memstore"
+	"weft/simnode/gateway"
+	"weft/simnode/node"
+	"weft/simnode/process"
+	"weft/simnode/world"
+)
+
+// Config sizes a run. Times are virtual.
+type Config struct {
+	Nodes, Gateways, Players, Items int
+	FaultFor                        time.Duration // faults and changes of layout happen this long
+	SettleFor                       time.Duration // afterwards everything must come to order within this
+	WidthM                          int32         // of the square world
+	Faults                          Faults
+}
+
+// DefaultConfig is the small world of which thousands are run.
+func DefaultConfig() Config {
+	return Config{
+		Nodes: 8, Gateways: 2, Players: 40, Items: 200,
+		FaultFor: 30 * time.Second, SettleFor: 30 * time.Second,
+		WidthM: 80, Faults: AllFaults(),
+	}
+}
+
+// Result is what a run found.
+type Result struct {
+	Seed      uint64
+	Violation string // empty: none
+	At        time.Duration
+	Stats     Stats
+	Trace     []string // the last events, if a violation was found
+}
+
+// Stats count what a run did, so that a run that did nothing is noticed.
+type Stats struct {
+	Steps, Messages, StoreCalls, Refused         int
+	Kills, Pauses, Restarts, Takeovers, Layouts  int
+	Crossings, Acked, Picks, Outages, Partitions int
+}
+
+// origin is virtual time zero on the wall.
+var origin = time.UnixMilli(1_700_000_000_000)
+
+const tickHz = 20
+
+// Sim is one run.
+type Sim struct {
+	cfg    Config
+	rng    *rand.Rand
+	now    time.Duration
+	seq    uint64
+	events eventHeap
+
+	store   *memstore.Store
+	disk    disk
+	net     network
+	procs   []*proc // all that ever lived, in order of start
+	clients []*client
+	rules   world.Rules
+	shard   mesh.Shard
+
+	incarnation mesh.Incarnation
+	faulting    bool
+	check       checker
+	stats       Stats
+	violation   string
+	violatedAt  time.Duration
+	trace       []string
+}
+
+type event struct {
+	at  time.Duration
+	seq uint64
+	do  func()
+}
+
+type eventHeap []event
+
+func (h eventHeap) Len() int { return len(h) }
+func (h eventHeap) Less(i, j int) bool {
+	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].seq < h[j].seq
+}
+func (h eventHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *eventHeap) Push(x any)   { *h = append(*h, x.(event)) }
+func (h *eventHeap) Pop() any {
+	old := *h
+	e := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return e
+}
+
+// proc is a simulated process: a node or a gateway core and what surrounds it.
+type proc struct {
+	self    mesh.Process
+	node    *node.Node
+	gateway *gateway.Gateway
+	alive   bool
+	pausing bool
+	queue   []process.Event // while paused
+	skipped int
+	version uint64
+	drift   float64 // its clock's rate
+	up      map[mesh.NodeID]mesh.Incarnation
+	clients map[process.ClientID]*client
+}
+
+// Run simulates one seed.
+func Run(seed uint64, cfg Config) Result {
+	s := &Sim{
+		cfg: cfg, rng: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)),
+		store: memstore.New(), rules: world.Tavern{},
+	}
+	half := cfg.WidthM / 2
+	s.shard = mesh.Shard{
+		Name: "sim", OriginUnixMilli: origin.UnixMilli(), TickHz: tickHz, Seed: seed,
+		Bounds: mesh.Box{Min: mesh.Meters(0, 0, 0), Max: mesh.Meters(cfg.WidthM, cfg.WidthM, 40)},
+		Spawn:  mesh.Meters(half, half, 0),
+	}
+	s.check.init(s)
+	s.genesis()
+	for i := range cfg.Nodes {
+		s.start(mesh.NodeID(fmt.Sprintf("node-%d", i)), mesh.RoleNode)
+	}
+	for i := range cfg.Gateways {
+		s.start(mesh.NodeID(fmt.Sprintf("gateway-%d", i)), mesh.RoleGateway)
+	}
+	s.direct()
+	for i := range cfg.Players {
+		s.addClient(mesh.PlayerID(i + 1))
+	}
+	s.faulting = true
+	s.scheduleFaults()
+	s.every(50*time.Millisecond, 25*time.Millisecond, s.check.step)
+	s.runUntil(cfg.FaultFor)
+	s.calm()
+	s.runUntil(cfg.FaultFor + cfg.SettleFor)
+	if s.violation == "" {
+		s.check.end()
+	}
+	return Result{Seed: seed, Violation: s.violation, At: s.violatedAt, Stats: s.stats, Trace: s.trace}
+}
+
+func (s *Sim) runUntil(t time.Duration) {
+	for len(s.events) > 0 && s.events[0].at <= t && s.violation == "" {
+		e := heap.Pop(&s.events).(event)
+		s.now = e.at
+		e.do()
+	}
+	s.now = t
+}
+
+// after schedules do; events of one instant happen in the order scheduled.
+func (s *Sim) after(d time.Duration, do func()) {
+	s.seq++
+	heap.Push(&s.events, event{s.now + d, s.seq, do})
+}
+
+// every repeats do for as long as the run lasts.
+func (s *Sim) every(period, first time.Duration, do func()) {
+	s.after(first, func() {
+		do()
+		s.every(period, period, do)
+	})
+}
+
+// between draws a duration.
+func (s *Sim) between(lo, hi time.Duration) time.Duration {
+	return lo + time.Duration(s.rng.Int64N(int64(hi-lo)+1))
+}
+
+func (s *Sim) chance(p float64) bool { return s.rng.Float64() < p }
+
+func (s *Sim) wall() time.Time { return origin.Add(s.now) }
+
+func (s *Sim) fail(format string, a ...any) {
+	if s.violation == "" {
+		s.violation = fmt.Sprintf(format, a...)
+		s.violatedAt = s.now
+	}
+}
+
+const traceLines = 400
+
+func (s *Sim) note(format string, a ...any) {
+	if len(s.trace) == traceLines {
+		s.trace = append(s.trace[:0], s.trace[traceLines/2:]...)
+	}
+	s.trace = append(s.trace, fmt.Sprintf("%8.3fs ", s.now.Seconds())+fmt.Sprintf(format, a...))
+}
+
+// start brings a process to life under a new incarnation.
+func (s *Sim) start(id mesh.NodeID, role mesh.Role) *proc {
+	s.incarnation++
+	p := &proc{
+		self: mesh.Process{
+			ID: id, Incarnation: s.incarnation, Role: role, Address: string(id), Capacity: 100,
+		},
+		alive: true, up: map[mesh.NodeID]mesh.Incarnation{}, clients: map[process.ClientID]*client{},
+		drift: 1 + (s.rng.Float64()-0.5)*s.cfg.Faults.ClockDrift,
+	}
+	if role == mesh.RoleNode {
+		cfg := node.DefaultConfig()
+		cfg.World = world.Config{TickHz: tickHz, Bounds: s.shard.Bounds, Seed: s.shard.Seed, Spawn: s.shard.Spawn}
+		cfg.Authority.SnapshotEverySlots = 24
+		cfg.Authority.SnapshotEveryTicks = 100
+		cfg.GhostSlackUnits = 8 * mesh.UnitsPerMeter
+		cfg.IdleTicks = 100
+		p.node = node.New(cfg, p.self, s.rules)
+	} else {
+		cfg := gateway.DefaultConfig(100)
+		cfg.ViewBudgetBytes = 4096
+		p.gateway = gateway.New(cfg, p.self)
+	}
+	s.procs = append(s.procs, p)
+	s.net.connect(s, p)
+	first := s.between(0, 50*time.Millisecond)
+	s.after(first, func() { s.tick(p) })
+	s.after(s.between(0, 500*time.Millisecond), func() { s.pollLayout(p) })
+	if role == mesh.RoleGateway {
+		s.after(first, func() { s.fleet(p) })
+	}
+	return p
+}
+
+func (s *Sim) tick(p *proc) {
+	if !p.alive {
+		return
+	}
+	s.after(time.Duration(float64(50*time.Millisecond)*p.drift), func() { s.tick(p) })
+	if p.pausing {
+		p.skipped++
+		return
+	}
+	ev := process.Event{Kind: process.EventTick, Tick: s.shard.TickAt(s.wall()), Skipped: p.skipped}
+	ev.LateUS = uint32(p.skipped) * 50_000
+	p.skipped = 0
+	if ev.Tick > 0 {
+		s.deliver(p, ev)
+	}
+}
+
+func (s *Sim) fleet(p *proc) {
+	if !p.alive {
+		return
+	}
+	var fleet []mesh.Process
+	for _, q := range s.procs {
+		if q.alive && q.self.Role == mesh.RoleGateway {
+			f := q.self
+			f.State, f.ClientURL = mesh.Ready, string(q.self.ID)
+			fleet = append(fleet, f)
+		}
+	}
+	s.deliver(p, process.Event{Kind: process.EventFleet, Fleet: fleet})
+	s.after(2*time.Second, func() { s.fleet(p) })
+}
+
+// deliver feeds an event to a process, now or when it is awake again.
+func (s *Sim) deliver(p *proc, ev process.Event) {
+	switch {
+	case !p.alive || s.violation != "":
+		return
+	case p.pausing:
+		p.queue = append(p.queue, ev)
+		return
+	}
+	s.stats.Steps++
+	var effects []process.Effect
+	if p.node != nil {
+		effects = p.node.Step(ev)
+	} else {
+		effects = p.gateway.Step(ev)
+	}
+	for i := range effects {
+		s.carryOut(p, &effects[i])
+	}
+}
+
+func (s *Sim) carryOut(p *proc, e *process.Effect) {
+	switch e.Kind {
+	case process.EffectSend:
+		s.net.send(s, p, e.Peer, e.Message)
+	case process.EffectRequest:
+		s.disk.request(s, p, e.Request)
+	case process.EffectFetchLayout:
+		s.after(s.between(time.Millisecond, 5*time.Millisecond), func() { s.fetchLayout(p) })
+	case process.EffectStop:
+		s.note("%s stops: %s", p.self.ID, e.Reason)
+		s.kill(p)
+	case process.EffectLog:
+		s.note("%s: %s", p.self.ID, e.Reason)
+	case process.EffectClient, process.EffectClientClose:
+		s.toClient(p, e)
+	}
+}
+
+func (s *Sim) pollLayout(p *proc) {
+	if !p.alive {
+		return
+	}
+	s.fetchLayout(p)
+	s.after(500*time.Millisecond, func() { s.pollLayout(p) })
+}
+
+func (s *Sim) fetchLayout(p *proc) {
+	if !p.alive || s.disk.down {
+		return
+	}
+	l, err := s.store.Layout(ctx)
+	if err != nil || l.Version <= p.version {
+		return
+	}
+	p.version = l.Version
+	s.deliver(p, process.Event{Kind: process.EventLayout, Layout: &l})
+}
+
+// kill ends a process without a word; others see the connection refused.
+func (s *Sim) kill(p *proc) {
+	if !p.alive {
+		return
+	}
+	p.alive = false
+	s.net.lost(s, p)
+	for _, c := range s.clients {
+		if c.at == p {
+			s.dropClient(c)
+		}
+	}
+}
+
+func (s *Sim) live(role mesh.Role) []*proc {
+	var out []*proc
+	for _, p := range s.procs {
+		if p.alive && p.self.Role == role {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// find returns the living process of that id.
+func (s *Sim) find(id mesh.NodeID) *proc {
+	for i := len(s.procs) - 1; i >= 0; i-- {
+		if p := s.procs[i]; p.alive && p.self.ID == id {
+			return p
+		}
+	}
+	return nil
+}
