@@ -140,17 +140,9 @@ func (w *World) fire(tick mesh.Tick, s int32, ev mesh.Event) Result {
 	e := mesh.Entity{Pose: mesh.Pose{ID: rocket, Flags: mesh.Flying, Yaw: w.yaw[s], Vel: ev.Aim}, Placed: tick, Data: uint64(w.Root(player))}
 	e.Pos = moved(w.pos[s], mesh.Vec{Z: w.lim.HandHeight}, &w.cfg.Bounds)
 	w.Put(e)
-	w.hide(rocket)
 	w.data[s] |= uint64(w.lim.cooldown) << cooldownShift
 	w.settleAt(tick, s)
 	return done(rocket, player, rocket)
-}
-
-// hide keeps a newborn from the eyes of others until the end of the next Step.
-func (w *World) hide(id mesh.EntityID) {
-	s, _ := w.at.get(id)
-	w.seenClass[s] = resting
-	w.touch(s)
 }
 
 func (w *World) board(tick mesh.Tick, s int32, ev mesh.Event) Result {

@@ -153,8 +153,12 @@ func (s *stage) do(out *strings.Builder, words []string) {
 			e.Flags |= mesh.Asleep
 		}
 		w.Put(e)
-	case "ghost": // ghost player1 x y z
-		w.PutGhost(mesh.Pose{ID: s.id(words[1]), Health: fullHealth, Pos: s.vec(words[2:])})
+	case "ghost": // ghost item1 x y z, or: ghost item1 x y z by player1
+		p := mesh.Pose{ID: s.id(words[1]), Health: fullHealth, Pos: s.vec(words[2:])}
+		if len(words) > 6 {
+			p.Carrier = s.id(words[6])
+		}
+		w.PutGhost(p)
 	case "remove":
 		w.Remove(s.id(words[1]))
 	case "step":

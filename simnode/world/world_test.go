@@ -214,6 +214,55 @@ func TestSteadyTickAllocatesNothing(t *testing.T) {
 	}
 }
 
+// What flies takes a push and a Put from outside, and what lies takes off.
+func TestPushedItems(t *testing.T) {
+	for _, flags := range []mesh.Flags{0, mesh.Flying} {
+		w := newTavern()
+		e := item(1, mesh.Meters(100, 100, 0))
+		e.Flags = flags
+		w.Put(e)
+		w.Step(1, []mesh.Impact{{Target: e.ID, Source: 9, Push: mesh.Meters(2, 0, 3)}, {Target: e.ID, Push: mesh.Meters(2, 0, 3)}})
+		if e, _ = w.Get(e.ID); e.Vel.X < 3*m || e.Vel.Z < 5*m || e.Flags != mesh.Flying {
+			t.Error("not pushed:", e)
+		}
+		e.Vel = mesh.Meters(0, 7, 7)
+		w.Put(e)
+		w.Step(2, nil)
+		if e, _ = w.Get(e.ID); e.Vel.X != 0 || e.Vel.Y < 6*m {
+			t.Error("not as put:", e)
+		}
+		e.Flags, e.Vel = 0, mesh.Vec{}
+		w.Put(e)
+		w.Step(3, nil)
+		if f, _ := w.Get(e.ID); f != e {
+			t.Error("not at rest:", f)
+		}
+		checkLists(t, w)
+	}
+}
+
+// An item that is touched, leaves, comes back and is touched again between two
+// ticks moves once.
+func TestBackAgainMovesOnce(t *testing.T) {
+	w := newTavern()
+	e, id := item(1, mesh.Meters(100, 100, 1)), mesh.PlayerEntity(1)
+	e.Flags = mesh.Flying
+	w.Put(player(1, mesh.Meters(100, 100, 0)))
+	w.Put(e)
+	take := mesh.Event{Action: mesh.ActPickUp, Target: e.ID}
+	w.Act(1, id, take)
+	w.Act(1, id, mesh.Event{Action: mesh.ActThrow, Aim: mesh.Meters(1, 0, 0)})
+	e, _ = w.Remove(e.ID)
+	w.Put(e)
+	take.Hop = e.Hop
+	w.Act(1, id, take)
+	w.Act(1, id, mesh.Event{Action: mesh.ActThrow, Aim: mesh.Meters(10, 0, 0)})
+	w.Step(1, nil)
+	if e, _ = w.Get(e.ID); e.Pos.X != 100*m+m/2 || e.Hop != 4 {
+		t.Error(e)
+	}
+}
+
 func TestStraysAndWithin(t *testing.T) {
 	w := newTavern()
 	box := mesh.Box{Min: mesh.Meters(100, 100, 0), Max: mesh.Meters(200, 200, 200)}
