@@ -39,16 +39,17 @@ type Gateway struct {
 	replica
 	grid grid
 
-	clients  []*client // in no particular, but a determined order
-	byID     map[process.ClientID]*client
-	byPlayer map[mesh.PlayerID]*client
-	pending  int // clients without a body yet
-	joined   uint32
-	leaving  []leaving
-	gateways []string // URLs of the other gateways that are ready
-	draining bool
-	rank     ranking
-	view     viewing
+	clients    []*client // in no particular, but a determined order
+	byID       map[process.ClientID]*client
+	byPlayer   map[mesh.PlayerID]*client
+	pending    int // clients without a body yet
+	joined     uint32
+	leaving    []leaving
+	gateways   []string // URLs of the other gateways that are ready
+	draining   bool
+	drainShare int // clients a tick
+	rank       ranking
+	view       viewing
 
 	record record
 	messages
@@ -125,7 +126,7 @@ func (g *Gateway) Step(ev process.Event) []process.Effect {
 	case process.EventAnswer:
 		g.answer(ev.Answer)
 	case process.EventDrain:
-		g.draining, g.self.State = true, mesh.Draining
+		g.beginDrain()
 	case process.EventFleet:
 		g.setFleet(ev.Fleet)
 	case process.EventClientUp:
@@ -293,7 +294,7 @@ func (g *Gateway) subscribe(f *feed) {
 
 // freshen offers a new owner, once, the poses that the last one showed.
 func (g *Gateway) freshen(f *feed) {
-	if f.shown == 0 || f.epoch <= f.shown || f.freshened >= f.epoch || !g.connected(f.owner) {
+	if f.shown == 0 || f.epoch <= f.shown || f.freshened >= f.epoch || len(f.frames.Poses) == 0 || !g.connected(f.owner) {
 		return
 	}
 	f.freshened = f.epoch

@@ -57,7 +57,6 @@ func (g *Gateway) rankAround(c *client, body uint32) {
 	g.gather(center, radius)
 	g.sortBands(c)
 	g.noteZones(c)
-	c.ranked = true
 }
 
 // sight returns how far a client at p sees, in units: Config.InterestM, or less

@@ -119,7 +119,7 @@ func (g *Gateway) suspect(p *peer) {
 		p.suspected && g.now < p.suspectAt+mesh.Tick(g.cfg.SuspectEveryTicks) {
 		return
 	}
-	silent := p.up && g.now >= p.heardAt+mesh.Tick(g.cfg.SilentTicks)
+	silent := p.up && g.now > p.heardAt+mesh.Tick(g.cfg.SilentTicks)
 	for _, f := range g.feeds {
 		if f.owner.Node != p.id {
 			continue

@@ -72,28 +72,27 @@ const (
 
 // clientUp logs a player in.
 func (g *Gateway) clientUp(ev process.Event) {
-	refuse := func(reason wire.ByeReason, text string) {
+	refuse := func(reason wire.ByeReason, resume bool, text string) {
 		g.effect(process.Effect{Kind: process.EffectClientClose, Client: ev.Client,
-			ServerMessage: push(&g.byes, wire.Bye{Reason: reason, Resume: true, Text: text})})
+			ServerMessage: push(&g.byes, wire.Bye{Reason: reason, Resume: resume, Text: text})})
 	}
 	player := ev.Hello.Player
 	old := g.byPlayer[player]
 	switch {
 	case g.draining:
-		refuse(wire.ByeDraining, "this gateway stops")
+		refuse(wire.ByeDraining, true, "this gateway stops")
 		return
 	case player == 0:
-		g.effect(process.Effect{Kind: process.EffectClientClose, Client: ev.Client,
-			ServerMessage: push(&g.byes, wire.Bye{Reason: wire.ByeMalformed, Text: "player 0 is nobody"})})
+		refuse(wire.ByeMalformed, false, "player 0 is nobody")
 		return
 	case old != nil && old.session > ev.Fresh:
-		refuse(wire.ByeReplaced, "the player is connected already")
+		refuse(wire.ByeReplaced, false, "the player is connected already")
 		return
 	case old == nil && len(g.clients) >= g.cfg.MaxClients:
-		refuse(wire.ByeFull, "this gateway has no place")
+		refuse(wire.ByeFull, true, "this gateway has no place")
 		return
 	case g.pending >= g.cfg.MaxPending && (old == nil || old.playing):
-		refuse(wire.ByeFull, "too many players are logging in")
+		refuse(wire.ByeFull, true, "too many players are logging in")
 		return
 	}
 	if old != nil {
@@ -432,17 +431,21 @@ func (g *Gateway) sendInputs() {
 	}
 }
 
-// drain sends clients away a few at a time, then stops.
+func (g *Gateway) beginDrain() {
+	if g.draining {
+		return
+	}
+	g.draining, g.self.State = true, mesh.Draining
+	ticks := int(g.cfg.DrainTicks)
+	g.drainShare = max(1, (len(g.clients)+ticks-1)/ticks)
+}
+
+// drain sends an even share of the clients to their next gateway.
 func (g *Gateway) drain() {
 	if !g.draining {
 		return
 	}
-	if n := len(g.clients); n > 0 {
-		for range max(1, (g.cfg.MaxClients+int(g.cfg.DrainTicks)-1)/int(g.cfg.DrainTicks)) {
-			if len(g.clients) == 0 {
-				break
-			}
-			g.bye(g.clients[len(g.clients)-1], wire.ByeDraining, true, "this gateway stops; go to the next")
-		}
+	for range min(g.drainShare, len(g.clients)) {
+		g.bye(g.clients[len(g.clients)-1], wire.ByeDraining, true, "this gateway stops; go to the next")
 	}
 }

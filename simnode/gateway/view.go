@@ -20,8 +20,8 @@ type viewer struct {
 	zones          []seenZone
 	zoneAt         int
 	self           wire.Self
-	placed         bool // self is set
-	ranked         bool
+	placed         bool   // self is set
+	rankedAt       uint32 // step
 	toldAt         mesh.Tick
 	stride         uint32 // it is shown every stride-th view
 	calm           uint32 // views since it was slow
@@ -86,7 +86,7 @@ func (v *viewer) slow() {
 			v.known[i].sent = 0
 		}
 	}
-	v.self = wire.Self{}
+	v.toldAt = 0
 	for i := range v.zones {
 		v.zones[i].epoch, v.zones[i].tick = 0, 0
 	}
@@ -124,7 +124,12 @@ func (g *Gateway) show1(c *client) {
 	if shown && len(g.entities[slot].claims) > 0 {
 		self = g.selfOf(&g.entities[slot])
 	}
-	if shown && (!c.ranked || (uint64(g.step)+c.phase)%g.cfg.RankEveryTicks < g.cfg.ViewEveryTicks) {
+	if every := uint32(g.cfg.RankEveryTicks); shown && (c.rankedAt == 0 || g.step-c.rankedAt >= every) {
+		stagger := uint32(0)
+		if c.rankedAt == 0 { // those that joined together are not ranked together for ever
+			stagger = min(uint32(c.phase)%every, g.step-1)
+		}
+		c.rankedAt = g.step - stagger
 		g.rankAround(c, slot)
 	}
 	was := c.self
