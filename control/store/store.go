@@ -41,7 +41,8 @@ const (
 	MaxChunkBytes = 256 << 10
 	// MaxRecordBytes bounds the JSON of a layout or a control record.
 	MaxRecordBytes = 384 << 10
-	// KeptDecisions is how many decisions, at least, the log keeps.
+	// KeptDecisions is how many decisions the log keeps before it drops the
+	// oldest. A driver may also drop those older than 90 days.
 	KeptDecisions = 4096
 )
 
@@ -114,8 +115,8 @@ type Layouts interface {
 }
 
 // Control is what processes and the planner tell each other. Writing a
-// Process, Report, Suspicion or Intent shows up on the change stream; deleting
-// one does not.
+// Process, Report, Suspicion or Intent shows up on the change stream, unless it
+// is the very same as before; deleting one does not.
 type Control interface {
 	// PutProcess writes p. ErrStaleEpoch if a higher incarnation is stored, or
 	// if this incarnation is stored as Stopped: the process must end.

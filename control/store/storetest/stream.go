@@ -106,9 +106,9 @@ func testWatch(s *suite) {
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
 	}
-	for range 3 {
+	for i := range 3 {
 		w := s.watch()
-		s.ok(s.PutIntent(s.ctx, mesh.Intent{Token: "again"}))
+		s.ok(s.PutIntent(s.ctx, mesh.Intent{Token: "again", CreatedUnixMilli: int64(i)}))
 		w.expect(s, store.Change{Kind: store.IntentChanged, ID: "again"})
 		if err := w.end(); !errors.Is(err, context.Canceled) {
 			s.t.Fatalf("watch ended with %v", err)
