@@ -63,7 +63,7 @@ type Options struct {
 	ConnectTimeout time.Duration
 	// WelcomeTimeout bounds the wait for the body of a new session, which may
 	// have to be woken with its world (90 s); ResumeTimeout that of one that
-	// resumes (2 s). Then the next gateway is tried.
+	// resumes (5 s). Then the next gateway is tried.
 	WelcomeTimeout, ResumeTimeout time.Duration
 	// SilenceTimeout is how long a gateway may say nothing (3 s); it says
 	// something each second.
@@ -137,9 +137,13 @@ type Client struct {
 
 // openEvent is an event without an Ack.
 type openEvent struct {
-	event mesh.Event
-	sent  bool
+	event  mesh.Event
+	sentAt time.Time // zero: not over this connection yet
 }
+
+// repeatEvery is how often an event without an Ack is sent again: a gateway
+// drops what comes too fast.
+const repeatEvery = time.Second
 
 // Dial opens a session and returns when the player's body stands, ctx ends, or
 // there is no hope: then with a *ByeError, ErrUnreachable, or what Ticket
@@ -180,7 +184,7 @@ func (o *Options) defaults() {
 	}
 	set(&o.ConnectTimeout, 500*time.Millisecond)
 	set(&o.WelcomeTimeout, 90*time.Second)
-	set(&o.ResumeTimeout, 2*time.Second)
+	set(&o.ResumeTimeout, 5*time.Second)
 	set(&o.SilenceTimeout, 3*time.Second)
 	set(&o.GiveUp, 60*time.Second)
 	set(&o.CloseTimeout, time.Second)
@@ -306,12 +310,16 @@ func (c *Client) signal() {
 func (c *Client) write() {
 	var buffer []byte
 	var ends []int
+	repeat := time.NewTimer(repeatEvery)
+	defer repeat.Stop()
 	for {
 		select {
 		case <-c.wake:
+		case <-repeat.C:
 		case <-c.ctx.Done():
 			return
 		}
+		now := time.Now()
 		buffer, ends = buffer[:0], ends[:0]
 		put := func(m wire.ClientMessage) {
 			buffer = wire.AppendClient(buffer, m)
@@ -321,10 +329,13 @@ func (c *Client) write() {
 		conn := c.conn
 		if conn != nil {
 			for i := range c.open {
-				if o := &c.open[i]; !o.sent {
-					o.sent = true
+				if o := &c.open[i]; now.Sub(o.sentAt) >= repeatEvery {
+					o.sentAt = now
 					put(&wire.Do{Event: o.event})
 				}
+			}
+			if len(c.open) > 0 {
+				repeat.Reset(c.open[0].sentAt.Add(repeatEvery).Sub(now))
 			}
 			if c.steer {
 				c.steer = false

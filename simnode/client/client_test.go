@@ -355,3 +355,27 @@ func BenchmarkView(b *testing.B) {
 		}
 	}
 }
+
+// TestRepeats: an event without an Ack is sent again each second.
+func TestRepeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork("g1")
+		var gw *far
+		c, err := dial(t, n.options(nil, "g1"), func() { gw, _ = n.accept(t, "g1", wire.Welcome{Session: 9}) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Do(mesh.Event{Action: mesh.ActDrop}); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		for i := range 3 {
+			if d, ok := gw.next(t).(*wire.Do); !ok || d.Event.Number != 1 || time.Since(began) != time.Duration(i)*repeatEvery {
+				t.Errorf("repeat %d after %v: %+v", i, time.Since(began), d)
+			}
+		}
+		gw.send(t, &wire.EventAck{Event: 1})
+		synctest.Wait()
+		c.Abort()
+	})
+}

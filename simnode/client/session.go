@@ -209,7 +209,7 @@ func (c *Client) welcomed(conn Conn, m *wire.Welcome) {
 		c.next = m.LastEvent + 1
 	}
 	for i := range c.open {
-		c.open[i].sent = false
+		c.open[i].sentAt = time.Time{}
 	}
 	c.steer = c.command.Sequence != 0
 	c.conn = conn

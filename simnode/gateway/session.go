@@ -33,6 +33,7 @@ type client struct {
 	sentAt  mesh.Tick
 
 	last   uint32 // the highest event number accepted
+	gap    bool   // the one after it was dropped for its rate, and will be repeated
 	events []openEvent
 
 	commandTokens, eventTokens int // in 1/tickHz of a message
@@ -280,6 +281,11 @@ func moving(c mesh.Command) bool { return c.MoveX != 0 || c.MoveY != 0 }
 // Ack was lost.
 func (g *Gateway) do(c *client, ev mesh.Event) {
 	if !g.spend(c, &c.eventTokens, g.cfg.EventsPerSecond) {
+		c.gap = true
+		return
+	}
+	if c.gap && ev.Number > c.last+1 {
+		g.record.counters.RefusedInputs++
 		return
 	}
 	aim := g.cfg.AimMPerS * mesh.UnitsPerMeter
@@ -312,7 +318,7 @@ func (g *Gateway) do(c *client, ev mesh.Event) {
 		g.bye(c, wire.ByeFlood, false, fmt.Sprintf("more than %d events without an answer", mesh.EventWindow))
 		return
 	}
-	c.last = max(c.last, ev.Number)
+	c.last, c.gap = max(c.last, ev.Number), c.gap && ev.Number <= c.last
 	at := len(c.events)
 	for at > 0 && c.events[at-1].event.Number > ev.Number {
 		at--

@@ -157,6 +157,13 @@ func (s *stage) do(words []string) {
 		fmt.Fprintf(&s.out, "refused inputs: %d\n", s.g.Report().Counters.RefusedInputs)
 	case "do": // client number action
 		from(&wire.Do{Event: mesh.Event{Number: uint32(n(2)), Action: mesh.Action(n(3))}})
+	case "flood": // client n: events 1 to n, each acknowledged at once
+		c := s.g.byID[client()]
+		for i := range uint32(n(2)) {
+			s.g.Step(process.Event{Kind: process.EventClient, Client: c.id, ClientMessage: &wire.Do{Event: mesh.Event{Number: i + 1, Action: mesh.ActDrop}}})
+			s.g.Step(process.Event{Kind: process.EventPeer, Peer: "n1", Message: &wire.Ack{Player: c.player, Session: c.session, Event: i + 1}})
+		}
+		fmt.Fprintf(&s.out, "%d events taken, refused inputs: %d\n", c.last, s.g.Report().Counters.RefusedInputs)
 	case "loggedin": // node zone epoch player session last
 		peer(&wire.LoggedIn{Zone: mesh.ZoneID(n(2)), Epoch: mesh.Epoch(n(3)), Player: mesh.PlayerID(n(4)), Session: n(5), LastEvent: uint32(n(6))})
 	case "ack": // node player session event
