@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/feature/dynamodb/attributevalue"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -47,6 +48,8 @@ const (
 	// requestAttempts is how often the SDK sends a request in all. A repeat is
 	// harmless, because the conditions are.
 	requestAttempts = 3
+	// maxBackoff bounds the wait between them: who calls decides on longer ones.
+	maxBackoff = 200 * time.Millisecond
 	// connections bounds the idle ones that are kept.
 	connections = 64
 )
@@ -84,11 +87,14 @@ func New(cfg aws.Config, o Options) *Store {
 		s.streamEvery = 250 * time.Millisecond
 	}
 	client := &http.Client{Transport: s.transport}
+	retryer := func() aws.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = requestAttempts, maxBackoff })
+	}
 	s.db = dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) {
-		o.HTTPClient, o.RetryMaxAttempts = client, requestAttempts
+		o.HTTPClient, o.Retryer = client, retryer()
 	})
 	s.streams = dynamodbstreams.NewFromConfig(cfg, func(o *dynamodbstreams.Options) {
-		o.HTTPClient, o.RetryMaxAttempts = client, requestAttempts
+		o.HTTPClient, o.Retryer = client, retryer()
 	})
 	return s
 }

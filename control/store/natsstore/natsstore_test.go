@@ -264,11 +264,16 @@ func TestRefusals(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	damaged := t.TempDir()
+	if err := os.WriteFile(filepath.Join(damaged, "jetstream"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		dir     string
 		options natsstore.ServerOptions
 		want    error
 	}{
+		"files not a server's":     {damaged, natsstore.ServerOptions{}, natsstore.ErrDirectory},
 		"port taken":               {t.TempDir(), natsstore.ServerOptions{Port: port}, natsstore.ErrPortTaken},
 		"directory in use":         {used, natsstore.ServerOptions{}, natsstore.ErrDirectoryUsed},
 		"directory is a file":      {file, natsstore.ServerOptions{}, natsstore.ErrDirectory},

@@ -121,23 +121,16 @@ func (s *Server) start(dir string, o ServerOptions) error {
 	if err != nil {
 		return fmt.Errorf("store server: %w", err)
 	}
-	log := &complaints{fatal: make(chan struct{})}
+	log := new(complaints)
 	s.nats.SetLogger(log, false, false)
-	started := make(chan bool, 1)
-	go func() {
-		s.nats.Start()
-		started <- s.nats.ReadyForConnections(startPatience)
-	}()
-	select {
-	case ok := <-started:
-		if ok && s.nats.JetStreamEnabled() {
+	s.nats.Start()
+	// The server tells that it is ready only when asked, and never that it failed.
+	for began := time.Now(); !log.failed() && time.Since(began) < startPatience; {
+		if s.nats.ReadyForConnections(100*time.Millisecond) && s.nats.JetStreamEnabled() {
 			return nil
 		}
-	case <-log.fatal:
-		s.nats.Shutdown()
-		<-started
 	}
-	return fmt.Errorf("the store server did not start: %s", log.last())
+	return fmt.Errorf("%w: the store server cannot start in %s: %s; choose another directory", ErrDirectory, dir, log.last())
 }
 
 // URL is what Open takes, token included.
@@ -164,19 +157,26 @@ func (s *Server) Close() error {
 	return s.lock.Unlock()
 }
 
-// complaints is the server's logger: it keeps the last complaint, for the one
+// complaints is the server's logger: it keeps the fatal complaint, or the last, for the one
 // sentence that StartServer gives, and is quiet otherwise.
 type complaints struct {
 	mu    sync.Mutex
 	text  string
-	once  sync.Once
-	fatal chan struct{} // closed by the first fatal one
+	fatal bool
 }
 
-func (c *complaints) keep(format string, v []any) {
+func (c *complaints) keep(fatal bool, format string, v []any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.text = fmt.Sprintf(format, v...)
+	if !c.fatal {
+		c.text, c.fatal = fmt.Sprintf(format, v...), fatal
+	}
+}
+
+func (c *complaints) failed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fatal
 }
 
 func (c *complaints) last() string {
@@ -188,12 +188,8 @@ func (c *complaints) last() string {
 	return c.text
 }
 
-func (c *complaints) Fatalf(format string, v ...any) {
-	c.keep(format, v)
-	c.once.Do(func() { close(c.fatal) })
-}
-
-func (c *complaints) Errorf(format string, v ...any) { c.keep(format, v) }
+func (c *complaints) Fatalf(format string, v ...any) { c.keep(true, format, v) }
+func (c *complaints) Errorf(format string, v ...any) { c.keep(false, format, v) }
 func (c *complaints) Warnf(string, ...any)           {}
 func (c *complaints) Noticef(string, ...any)         {}
 func (c *complaints) Debugf(string, ...any)          {}
