@@ -134,57 +134,74 @@ func (p *pass) smooth(i int, z mesh.Zone, raw partition.Load, heard bool) (parti
 	return max(load, 0), m
 }
 
-// places finds the zone of a place by a grid over the ground, built when it is
-// first asked: most runs never do.
+// places finds the zone of a place: by looking at all of them where they are
+// few, else by a grid over the ground that is built when it is first asked.
 type places struct {
 	layout *mesh.Layout
-	grid   map[[2]int32][]int32
-	side   [2]int64 // units
+	grid   [][]int32 // of placesPerSide² squares
+	side   [2]int64  // units
 }
 
-const placesPerSide = 64
+const (
+	placesPerSide = 64
+	fewZones      = 128
+)
 
+// locate returns the index of the active zone to which an entity of layer at
+// the given place belongs, as mesh.Layout.Locate does; −1 if there is none.
 func (x *places) locate(layer mesh.Layer, at mesh.Vec) int {
 	b := x.layout.Shard.Bounds
 	if b.Min.X >= b.Max.X || b.Min.Y >= b.Max.Y || b.Min.Z >= b.Max.Z {
 		return -1
 	}
+	at = b.Clamp(at)
+	fallback := -1
+	try := func(i int) bool {
+		z := &x.layout.Zones[i]
+		if z.State != mesh.Active || !z.Box.Contains(at) {
+			return false
+		}
+		if z.Layer == mesh.Actors {
+			fallback = i
+		}
+		return z.Layer == layer
+	}
+	if len(x.layout.Zones) <= fewZones {
+		for i := range x.layout.Zones {
+			if try(i) {
+				return i
+			}
+		}
+		return fallback
+	}
 	if x.grid == nil {
 		x.build(b)
 	}
-	at = b.Clamp(at)
-	fallback := -1
-	for _, i := range x.grid[x.cell(b, at.X, at.Y)] {
-		z := &x.layout.Zones[i]
-		if !z.Box.Contains(at) {
-			continue
-		}
-		if z.Layer == layer {
+	cx, cy := x.square(b, at)
+	for _, i := range x.grid[cy*placesPerSide+cx] {
+		if try(int(i)) {
 			return int(i)
-		}
-		if z.Layer == mesh.Actors {
-			fallback = int(i)
 		}
 	}
 	return fallback
 }
 
-func (x *places) cell(b mesh.Box, px, py int32) [2]int32 {
-	return [2]int32{int32((int64(px) - int64(b.Min.X)) / x.side[0]), int32((int64(py) - int64(b.Min.Y)) / x.side[1])}
+func (x *places) square(b mesh.Box, p mesh.Vec) (cx, cy int) {
+	return int((int64(p.X) - int64(b.Min.X)) / x.side[0]), int((int64(p.Y) - int64(b.Min.Y)) / x.side[1])
 }
 
 func (x *places) build(b mesh.Box) {
-	x.grid = map[[2]int32][]int32{}
+	x.grid = make([][]int32, placesPerSide*placesPerSide)
 	x.side = [2]int64{(int64(b.Max.X)-int64(b.Min.X))/placesPerSide + 1, (int64(b.Max.Y)-int64(b.Min.Y))/placesPerSide + 1}
 	for i, z := range x.layout.Zones {
 		if z.State != mesh.Active {
 			continue
 		}
-		lo, hi := b.Clamp(z.Box.Min), b.Clamp(mesh.Vec{X: z.Box.Max.X - 1, Y: z.Box.Max.Y - 1, Z: z.Box.Max.Z - 1})
-		from, to := x.cell(b, lo.X, lo.Y), x.cell(b, hi.X, hi.Y)
-		for cx := from[0]; cx <= to[0]; cx++ {
-			for cy := from[1]; cy <= to[1]; cy++ {
-				x.grid[[2]int32{cx, cy}] = append(x.grid[[2]int32{cx, cy}], int32(i))
+		x0, y0 := x.square(b, b.Clamp(z.Box.Min))
+		x1, y1 := x.square(b, b.Clamp(mesh.Vec{X: z.Box.Max.X - 1, Y: z.Box.Max.Y - 1}))
+		for cy := y0; cy <= y1; cy++ {
+			for cx := x0; cx <= x1; cx++ {
+				x.grid[cy*placesPerSide+cx] = append(x.grid[cy*placesPerSide+cx], int32(i))
 			}
 		}
 	}

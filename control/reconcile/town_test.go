@@ -232,13 +232,13 @@ func (w *town) check() {
 }
 
 // history plays a crowd that comes, a node that dies in it, and the crowd
-// going; pass is called four times a second.
+// going; pass is called twice a second.
 func (w *town) history(pass func()) {
 	seconds := func(n int) {
 		for range n {
 			w.live()
-			for range 4 {
-				w.now = w.now.Add(50 * time.Millisecond)
+			for range 2 {
+				w.now = w.now.Add(100 * time.Millisecond)
 				pass()
 			}
 		}
