@@ -179,7 +179,7 @@ func (g *Gateway) tick(ev process.Event) {
 	g.beginTick(ev)
 	g.expire(g.now)
 	for _, f := range g.feeds {
-		if g.now >= f.heardAt+mesh.Tick(g.cfg.SubscribeEveryTicks) {
+		if g.now >= f.heardAt+mesh.Tick(g.cfg.SubscribeEveryTicks) || f.shown < f.epoch {
 			g.subscribe(f)
 		}
 		g.freshen(f)
@@ -265,7 +265,9 @@ func (g *Gateway) setLayout(l *mesh.Layout) {
 		f.kept = false
 	}
 	for _, f := range g.feeds {
-		g.subscribe(f)
+		if !f.asked {
+			g.subscribe(f)
+		}
 		g.freshen(f)
 	}
 	news := &wire.News{Version: l.Version}
@@ -283,9 +285,14 @@ func (g *Gateway) dropFeed(f *feed) {
 }
 
 // subscribe asks for f's frames, at most once in SubscribeEveryTicks unless
-// there is a reason to ask anew (asked is false).
+// there is a reason to ask anew (asked is false); four times as often while a
+// new owner loads the zone and may not have listened yet.
 func (g *Gateway) subscribe(f *feed) {
-	if f.asked && g.now < f.askedAt+mesh.Tick(g.cfg.SubscribeEveryTicks) || !g.connected(f.owner) {
+	every := mesh.Tick(g.cfg.SubscribeEveryTicks)
+	if f.shown < f.epoch {
+		every = max(1, every/4)
+	}
+	if f.asked && g.now < f.askedAt+every || !g.connected(f.owner) {
 		return
 	}
 	g.sendOwner(f.owner, push(&g.subscribes, wire.Subscribe{Zone: f.zone}))

@@ -67,7 +67,7 @@ func (g *Gateway) peerUp(ev process.Event) {
 	// What was sent before is lost, and it may take our clients for gone.
 	for _, c := range g.clients {
 		if f := g.feed(c.route.zone); f == nil || f.owner.Same(owner) {
-			c.login, c.loginAt = true, 0
+			g.relogin(c)
 			c.route = route{}
 		}
 	}

@@ -184,7 +184,10 @@ func (g *Gateway) unlist(c *client) {
 	for _, k := range c.known {
 		g.forget(k.slot)
 	}
-	c.known = nil
+	for _, slot := range c.leaves {
+		g.forget(slot)
+	}
+	c.known, c.leaves = nil, nil
 }
 
 // logout tells every owner, since the body may be crossing.

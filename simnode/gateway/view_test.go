@@ -35,7 +35,7 @@ func TestInterestAgainstBruteForce(t *testing.T) {
 				for i := range r.zones[zi].poses {
 					p := &r.zones[zi].poses[i]
 					if rapid.IntRange(0, 99).Draw(rt, "moves") < share {
-						p.Pos.X = min(max(p.Pos.X+rapid.Int32Range(-200, 200).Draw(rt, "dx"), 0), extent)
+						p.Pos.X = min(max(p.Pos.X+rapid.Int32Range(-3000, 3000).Draw(rt, "dx"), 0), extent)
 						p.Yaw += 999
 					}
 				}
@@ -262,5 +262,120 @@ func TestSlotsAreFreed(t *testing.T) {
 	slices.SortFunc(r.g.free, cmp.Compare)
 	if len(slices.Compact(r.g.free)) != 89 {
 		t.Error("a slot is free twice")
+	}
+}
+
+// TestTeleport takes a client out of a crowd and back at once: there are more
+// leaves than a view holds, and no handle may enter twice. Then the crowd
+// vanishes while most of it has not been shown yet.
+func TestTeleport(t *testing.T) {
+	r := newRig(t, testConfig(), 1)
+	z := &r.zones[0]
+	for i := range 3000 {
+		z.poses = append(z.poses, player(mesh.PlayerID(i+1), 50_000+int32(i%50)*64, 50_000+int32(i/50)*64))
+	}
+	r.frames()
+	eye := r.join(1, 1)
+	home := z.poses[0].Pos
+	r.run(300)
+	if len(eye.byID) != 2999 {
+		t.Fatalf("%d are shown", len(eye.byID))
+	}
+	for range 3 {
+		z.poses[0].Pos = mesh.Meters(900, 900, 0)
+		r.run(6)
+		z.poses[0].Pos = home
+		r.run(7)
+	}
+	r.run(300)
+	if len(eye.byID) != 2999 {
+		t.Fatalf("after the return %d are shown", len(eye.byID))
+	}
+	z.poses[0].Pos = mesh.Meters(900, 900, 0)
+	r.run(20)
+	z.poses[0].Pos = home
+	r.run(1)
+	z.poses = z.poses[:1]
+	r.run(11)
+	for range 20 {
+		r.run(1)
+		if len(eye.view.Enters) > 0 {
+			t.Fatal("what is gone enters")
+		}
+	}
+	if len(eye.byID) != 0 {
+		t.Errorf("%d are shown and gone", len(eye.byID))
+	}
+}
+
+// TestHands: what a player carries is in its Self, until it is gone.
+func TestHands(t *testing.T) {
+	r := newRig(t, testConfig(), 1)
+	cup := mesh.MakeEntityID(mesh.KindItem, 5)
+	z := &r.zones[0]
+	z.poses = []mesh.Pose{{ID: cup, Carrier: mesh.PlayerEntity(1)}, player(1, 1000, 1000), player(2, 1000, 1000)}
+	r.frames()
+	eye := r.join(1, 1)
+	held := func(want mesh.EntityID, when string) {
+		t.Helper()
+		if eye.self.Held != want {
+			t.Errorf("%s: %x is held, want %x", when, eye.self.Held, want)
+		}
+	}
+	r.run(2)
+	held(cup, "at first")
+	z.poses[0].Carrier = mesh.PlayerEntity(2)
+	r.run(1)
+	held(0, "given away")
+	z.poses[0].Carrier = mesh.PlayerEntity(1)
+	r.run(1)
+	held(cup, "given back")
+	z.poses = []mesh.Pose{z.poses[1], z.poses[2]}
+	r.run(13)
+	held(0, "gone")
+}
+
+// TestClaims holds the order of claims, and how long the last one lingers.
+func TestClaims(t *testing.T) {
+	old, young := &feed{zone: 1, tick: 5}, &feed{zone: 2, tick: 9}
+	for _, tt := range []struct {
+		name     string
+		a, b     mesh.Pose
+		wantHop  uint32
+		wantFeed *feed
+	}{
+		{"a higher hop", mesh.Pose{Hop: 2}, mesh.Pose{Hop: 1}, 2, old},
+		{"a higher hop that left", mesh.Pose{Hop: 2, Flags: mesh.Outbound}, mesh.Pose{Hop: 1}, 2, old},
+		{"simulated before left behind", mesh.Pose{Hop: 2}, mesh.Pose{Hop: 2, Flags: mesh.Outbound}, 2, old},
+		{"the newest", mesh.Pose{Hop: 2}, mesh.Pose{Hop: 2}, 2, young},
+	} {
+		for _, swap := range []bool{false, true} {
+			r := replica{slots: map[mesh.EntityID]uint32{}, held: map[mesh.EntityID]mesh.EntityID{}}
+			tt.a.ID, tt.b.ID = 7, 7
+			if swap {
+				r.claim(young, tt.b, 1)
+				r.claim(old, tt.a, 1)
+			} else {
+				r.claim(old, tt.a, 1)
+				r.claim(young, tt.b, 1)
+			}
+			e, _ := r.find(7)
+			if e.best != tt.wantFeed || e.pose.Hop != tt.wantHop || e.pose.Flags != 0 {
+				t.Errorf("%s, swapped %v: zone %d, %+v", tt.name, swap, e.best.zone, e.pose)
+			}
+		}
+	}
+	r := replica{slots: map[mesh.EntityID]uint32{}, held: map[mesh.EntityID]mesh.EntityID{}}
+	r.claim(old, mesh.Pose{ID: 7}, 1)
+	r.drop(0, old, 10)
+	r.claim(old, mesh.Pose{ID: 7}, 1)
+	r.drop(0, old, 18)
+	r.expireBefore(17)
+	if _, ok := r.find(7); !ok {
+		t.Error("it came back at 11, vanished at 18, and is gone with the first time")
+	}
+	r.expireBefore(18)
+	if _, ok := r.find(7); ok {
+		t.Error("it is shown for ever")
 	}
 }
