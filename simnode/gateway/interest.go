@@ -49,9 +49,6 @@ func (g *Gateway) rankAround(c *client, body uint32) {
 	radius := g.sight(center)
 	r.keys, r.fresh, r.feeds = r.keys[:0], r.fresh[:0], r.feeds[:0]
 	r.marks[body] = r.stamp
-	for _, slot := range c.leaves {
-		r.marks[slot] = r.stamp
-	}
 	g.see(g.entities[body].best)
 	g.rankKnown(c, center, radius+radius/8)
 	g.gather(center, radius)

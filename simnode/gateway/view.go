@@ -202,6 +202,8 @@ func (g *Gateway) tellFar(c *client, budget int) {
 	}
 }
 
+// tellLeaves tells of all leaves that fit. What does not fit leaves no room for
+// an enter either, so an entity that comes back never enters before it left.
 func (g *Gateway) tellLeaves(c *client, budget int) {
 	w := &g.view.writer
 	n := 0

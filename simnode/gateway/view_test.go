@@ -265,46 +265,65 @@ func TestSlotsAreFreed(t *testing.T) {
 	}
 }
 
-// TestTeleport takes a client out of a crowd and back at once: there are more
-// leaves than a view holds, and no handle may enter twice. Then the crowd
-// vanishes while most of it has not been shown yet.
+// TestTeleport takes a client with a small budget out of a crowd and back: there
+// are more leaves than fit in its views, and no handle may enter twice. Then
+// the crowd vanishes while most of it has not been shown again, and at last the
+// client, with leaves still to tell.
 func TestTeleport(t *testing.T) {
-	r := newRig(t, testConfig(), 1)
+	cfg := testConfig()
+	cfg.NearCount = 4
+	cfg.ViewBudgetBytes = headBytes + cfg.NearCount*maxMoveBytes
+	r := newRig(t, cfg, 1)
 	z := &r.zones[0]
 	for i := range 3000 {
 		z.poses = append(z.poses, player(mesh.PlayerID(i+1), 50_000+int32(i%50)*64, 50_000+int32(i/50)*64))
 	}
 	r.frames()
 	eye := r.join(1, 1)
-	home := z.poses[0].Pos
-	r.run(300)
-	if len(eye.byID) != 2999 {
-		t.Fatalf("%d are shown", len(eye.byID))
+	home, away := z.poses[0].Pos, mesh.Meters(900, 900, 0)
+	to := func(p mesh.Vec, ticks int) {
+		z.poses[0].Pos = p
+		r.run(ticks)
 	}
+	all := func(when string) {
+		t.Helper()
+		if len(eye.byID) != 2999 {
+			t.Fatalf("%s %d are shown", when, len(eye.byID))
+		}
+	}
+	r.run(500)
+	all("at first")
 	for range 3 {
-		z.poses[0].Pos = mesh.Meters(900, 900, 0)
-		r.run(6)
-		z.poses[0].Pos = home
-		r.run(7)
+		to(away, 6)
+		to(home, 7)
 	}
-	r.run(300)
-	if len(eye.byID) != 2999 {
-		t.Fatalf("after the return %d are shown", len(eye.byID))
-	}
-	z.poses[0].Pos = mesh.Meters(900, 900, 0)
-	r.run(20)
-	z.poses[0].Pos = home
-	r.run(1)
+	r.run(500)
+	all("after the return")
+	to(away, 30)
+	to(home, 2)
 	z.poses = z.poses[:1]
-	r.run(11)
+	r.run(9)
 	for range 20 {
-		r.run(1)
-		if len(eye.view.Enters) > 0 {
+		views := eye.views
+		if r.run(1); eye.views > views && len(eye.view.Enters) > 0 {
 			t.Fatal("what is gone enters")
 		}
 	}
 	if len(eye.byID) != 0 {
 		t.Errorf("%d are shown and gone", len(eye.byID))
+	}
+
+	for i := range 2999 {
+		z.poses = append(z.poses, player(mesh.PlayerID(i+2), home.X+int32(i%50)*64, home.Y))
+	}
+	r.run(500)
+	to(away, 6)
+	if len(r.g.clients[0].leaves) == 0 {
+		t.Fatal("the test is too kind")
+	}
+	r.step(process.Event{Kind: process.EventClientDown, Client: 1})
+	if i := slices.IndexFunc(r.g.entities, func(e entity) bool { return e.refs != 0 }); i >= 0 {
+		t.Errorf("slot %d has %d references and no client is there", i, r.g.entities[i].refs)
 	}
 }
 
