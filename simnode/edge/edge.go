@@ -1,0 +1,236 @@
+// Package edge is the only room of simnode with sockets, clocks and
+// goroutines. It drives the pure cores of node and gateway for real: RunNode
+// and RunGateway are whole processes, NodeMain and GatewayMain whole programs.
+// [Perform] carries a core's store calls out, here as in the simulator.
+//
+// One goroutine, the loop, owns the core. Connections, the store's workers and
+// the watch on the layout put events into its bounded inbox; ticks come at
+// absolute times. What the core wants done goes to bounded buffers and pools
+// that never block the loop: a peer or client that does not take what it is
+// sent is cut off.
+package edge
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"weft/control/mesh"
+	"weft/control/options"
+	"weft/control/store"
+	"weft/control/store/metered"
+	"weft/control/store/storeurl"
+	"weft/simnode/gateway"
+	"weft/simnode/node"
+	"weft/simnode/process"
+	"weft/simnode/ticket"
+	"weft/simnode/world"
+)
+
+// RunNode runs a simulation node until it is drained and says so, or ctx ends:
+// then it stops as it is, as if it had been killed. SIGTERM and SIGINT drain
+// it, a second one ends the program, and so does the end of the lifeline.
+// Errors are sentences for the user; nothing is left running.
+func RunNode(ctx context.Context, o options.Node) error {
+	return withStore(ctx, o.Process, o.Validate(), func(h *host) error { return h.runNode(o) })
+}
+
+// RunGateway runs a gateway likewise.
+func RunGateway(ctx context.Context, o options.Gateway) error {
+	return withStore(ctx, o.Process, o.Validate(), func(h *host) error { return h.runGateway(o) })
+}
+
+// host is what a process stands on.
+type host struct {
+	ctx   context.Context
+	store *metered.Store
+	drain <-chan struct{}
+	log   *slog.Logger
+	ready func(mesh.Process) // for tests: told of the process once it runs
+}
+
+// withStore opens the store and calls run.
+func withStore(ctx context.Context, o options.Process, invalid error, run func(*host) error) error {
+	if invalid != nil {
+		return invalid
+	}
+	drain, release, err := obey(o.LifelineFD)
+	if err != nil {
+		return err
+	}
+	defer release()
+	opening, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	s, err := storeurl.Open(opening, o.Store)
+	if err != nil {
+		return fmt.Errorf("cannot open the store (%w); check WEFT_STORE", err)
+	}
+	defer s.Close() //nolint:errcheck // the process ends
+	stopProfiles, err := profile(ctx, o.Pprof)
+	if err != nil {
+		return err
+	}
+	defer stopProfiles()
+	return run(newHost(ctx, s, drain, slog.New(slog.NewTextHandler(os.Stderr, nil))))
+}
+
+func newHost(ctx context.Context, s store.Store, drain <-chan struct{}, log *slog.Logger) *host {
+	return &host{ctx: ctx, store: metered.New(s), drain: drain, log: log}
+}
+
+// process returns the record of a process that begins now.
+func (h *host) process(o options.Process, role mesh.Role, capacity int) mesh.Process {
+	id := o.NodeID
+	if id == "" {
+		id = madeUpID()
+	}
+	return mesh.Process{
+		ID: id, Incarnation: mesh.Incarnation(time.Now().UnixNano()), Role: role, State: mesh.Ready,
+		Capacity: capacity, OSProcess: os.Getpid(),
+	}
+}
+
+func madeUpID() mesh.NodeID {
+	name, err := os.Hostname()
+	if err != nil || len(name) > 64 {
+		name = "host"
+	}
+	var b [4]byte
+	rand.Read(b[:]) //nolint:errcheck // it never fails
+	return mesh.NodeID(name + "-" + hex.EncodeToString(b[:]))
+}
+
+func (h *host) runNode(o options.Node) error {
+	layout, err := firstLayout(h.ctx, h.store)
+	if err != nil {
+		return err
+	}
+	listener, err := listen(h.ctx, "WEFT_LISTEN", o.Listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close() //nolint:errcheck // serve may have closed it
+	self := h.process(o.Process, mesh.RoleNode, o.Actors)
+	self.Address = advertised(o.Advertise, listener.Addr())
+	cfg := node.DefaultConfig()
+	cfg.MaxActors = o.Actors
+	cfg.World = world.Config{TickHz: layout.Shard.TickHz, Bounds: layout.Shard.Bounds, Seed: layout.Shard.Seed, Spawn: layout.Shard.Spawn}
+	core := node.New(cfg, self, world.Tavern{ActorWork: actorWork(o.ActorCostUS)})
+	s, err := h.newService(o.Process, core, self, layout)
+	if err != nil {
+		return err
+	}
+	return s.serve(listener, nil)
+}
+
+func (h *host) runGateway(o options.Gateway) error {
+	layout, err := firstLayout(h.ctx, h.store)
+	if err != nil {
+		return err
+	}
+	listener, err := listen(h.ctx, "WEFT_CLIENT_LISTEN", o.ClientListen)
+	if err != nil {
+		return err
+	}
+	listener = netutil.LimitListener(listener, o.Clients+maxGuests)
+	defer listener.Close() //nolint:errcheck // serve may have closed it
+	self := h.process(o.Process, mesh.RoleGateway, o.Clients)
+	if self.ClientURL = o.ClientAdvertise; self.ClientURL == "" {
+		self.ClientURL = (&url.URL{Scheme: "ws", Host: listener.Addr().String(), Path: "/"}).String()
+	}
+	booth, err := ticket.NewBooth(o.ShardKey, layout.Shard.Name)
+	if err != nil {
+		return err
+	}
+	s, err := h.newService(o.Process, gateway.New(gateway.DefaultConfig(o.Clients), self), self, layout)
+	if err != nil {
+		return err
+	}
+	s.loop.clients = newAudience(booth)
+	s.reception = newReception(s.loop.intake, booth)
+	return s.serve(nil, listener)
+}
+
+// service is a process with all its goroutines.
+type service struct {
+	host      *host
+	loop      *loop
+	reception *reception // of a gateway
+	layout    *mesh.Layout
+	fetch     chan struct{}
+	drain     time.Duration
+	tasks     sync.WaitGroup
+	cancel    context.CancelFunc
+}
+
+func (h *host) newService(o options.Process, c core, self mesh.Process, layout *mesh.Layout) (*service, error) {
+	proof, err := newCredentials(o.ShardKey, identity{layout.Shard.Name, self.ID, self.Role, self.Incarnation})
+	if err != nil {
+		return nil, err
+	}
+	s := &service{host: h, layout: layout, fetch: make(chan struct{}, 1), drain: o.DrainTimeout}
+	ctx, cancel := context.WithCancel(h.ctx)
+	s.cancel = cancel
+	k := newIntake(ctx, newLog(h.log.With("process", string(self.ID))))
+	s.loop = &loop{
+		intake: k, core: c, self: self, pace: newPace(layout.Shard, time.Now()),
+		pool: newPool(h.store, k.answer), peering: newPeering(k, proof, &s.tasks), fetch: s.fetch,
+		meter: func(c *mesh.Counters) {
+			n := h.store.Counts()
+			c.StoreWrites, c.StoreWriteUnits, c.StoreRefused = n.Writes, n.Units, n.Refused
+		},
+		links: map[mesh.NodeID]*link{}, dialers: map[mesh.NodeID]*dialer{},
+	}
+	return s, nil
+}
+
+// farewell is how long clients may take to read their last messages when a
+// gateway stops in good order.
+const farewell = time.Second
+
+// serve runs everything until the loop ends, and then ends everything.
+func (s *service) serve(peers, clients net.Listener) error {
+	l := s.loop
+	defer s.tasks.Wait()
+	defer s.cancel()
+	s.tasks.Go(func() { l.pool.run(l.ctx) })
+	s.tasks.Go(func() { watchLayout(l.intake, s.host.store, s.layout.Version, s.fetch) })
+	if peers != nil {
+		defer peers.Close() //nolint:errcheck // it ends accept
+		s.tasks.Go(func() { l.peering.accept(peers) })
+	}
+	if clients != nil {
+		s.tasks.Go(func() { watchFleet(l.intake, s.host.store) })
+		s.tasks.Go(func() { s.reception.run(clients) })
+		defer s.reception.wait()
+		defer s.cancel()
+		defer s.reception.leave()
+	}
+	l.take(input{ev: process.Event{Kind: process.EventLayout, Layout: s.layout}})
+	l.log.info("running", "role", l.self.Role, "address", l.self.Address+l.self.ClientURL, "shard", s.layout.Shard.Name)
+	if s.host.ready != nil {
+		s.host.ready(l.self)
+	}
+	err := l.run(s.host.drain, s.drain)
+	if l.stopped {
+		l.log.info("stopped", "reason", l.reason)
+		if clients != nil {
+			s.reception.leave()
+			s.reception.waitFor(farewell)
+		}
+	}
+	return err
+}
+
+var silent = log.New(io.Discard, "", 0)

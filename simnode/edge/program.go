@@ -1,0 +1,142 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"os/signal"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"weft/control/options"
+	"weft/simnode/world"
+)
+
+// NodeMain is the program simnode: it reads the environment, runs, tells
+// stderr what went wrong, and returns the exit status.
+func NodeMain() int {
+	o, err := options.ReadNode(os.Environ())
+	if err == nil {
+		err = RunNode(context.Background(), o)
+	}
+	return report(err)
+}
+
+// GatewayMain is the program gateway, likewise.
+func GatewayMain() int {
+	o, err := options.ReadGateway(os.Environ())
+	if err == nil {
+		err = RunGateway(context.Background(), o)
+	}
+	return report(err)
+}
+
+func report(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}
+
+// exitOrphan is the status of a process whose parent is gone.
+const exitOrphan = 3
+
+// obey listens to what is outside the process: the first SIGTERM or SIGINT
+// closes drain, the second ends the program; the end of file on the lifeline
+// ends it at once. SIGPIPE and SIGHUP are ignored: a log nobody reads any more
+// and a terminal that closes are no reason to die.
+func obey(lifeline int) (drain <-chan struct{}, release func(), err error) {
+	leave, done := make(chan struct{}), make(chan struct{})
+	var tasks sync.WaitGroup
+	if lifeline != 0 {
+		if err := watchLifeline(lifeline); err != nil {
+			return nil, nil, err
+		}
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
+	tasks.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-signals:
+				if n > 0 {
+					os.Exit(1)
+				}
+				close(leave)
+			case <-done:
+				return
+			}
+		}
+	})
+	return leave, func() {
+		signal.Stop(signals)
+		close(done)
+		tasks.Wait()
+	}, nil
+}
+
+// watchLifeline ends the program when the other end of the pipe is closed. Its
+// goroutine lasts as long as the program.
+func watchLifeline(fd int) error {
+	var s syscall.Stat_t
+	if err := syscall.Fstat(fd, &s); err != nil {
+		return fmt.Errorf("WEFT_LIFELINE_FD names descriptor %d, which is not open; unset it when the process is started by hand", fd)
+	}
+	syscall.CloseOnExec(fd)
+	f := os.NewFile(uintptr(fd), "lifeline")
+	go func() {
+		var b [1]byte
+		for {
+			if n, err := f.Read(b[:]); n == 0 && err != nil {
+				os.Exit(exitOrphan)
+			}
+		}
+	}()
+	return nil
+}
+
+// profile serves profiles at address, if there is one, until stop is called.
+func profile(ctx context.Context, address string) (stop func(), err error) {
+	if address == "" {
+		return func() {}, nil
+	}
+	l, err := listen(ctx, "WEFT_PPROF", address)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: helloTimeout, ErrorLog: silent}
+	var task sync.WaitGroup
+	task.Go(func() { _ = s.Serve(l) })
+	return func() {
+		s.Close() //nolint:errcheck // the process ends
+		task.Wait()
+	}, nil
+}
+
+// actorWork returns how many rounds of world.Burn take costUS microseconds on
+// this machine: the best of some runs, since others may be using it too.
+func actorWork(costUS int) uint32 {
+	if costUS == 0 {
+		return 0
+	}
+	const rounds, runs = 100_000, 20
+	best, x := time.Duration(1<<62), uint64(1)
+	for range runs {
+		began := time.Now()
+		x = world.Burn(rounds, x)
+		best = min(best, time.Since(began))
+	}
+	runtime.KeepAlive(x) // so that the work is done
+	return uint32(float64(costUS) * float64(time.Microsecond) * rounds / float64(max(best, 1)))
+}

@@ -1,0 +1,51 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+)
+
+const (
+	dialTimeout = time.Second
+	// unansweredTimeout is how long bytes may stay unacknowledged before a
+	// connection counts as broken: the machine at the other end is gone.
+	unansweredTimeout = 10 * time.Second
+)
+
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
+
+// listen opens a listener. Its error is a sentence that names the variable.
+func listen(ctx context.Context, variable, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{KeepAliveConfig: keepAlive, Control: limitUnanswered}).Listen(ctx, "tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("another program listens on %s; stop it or set %s to another address", address, variable)
+	case err != nil:
+		return nil, fmt.Errorf("cannot listen on %s (%w); set %s to an address of this machine", address, err, variable)
+	}
+	return l, nil
+}
+
+func dial(ctx context.Context, address string) (net.Conn, error) {
+	return (&net.Dialer{Timeout: dialTimeout, KeepAliveConfig: keepAlive, Control: limitUnanswered}).DialContext(ctx, "tcp", address)
+}
+
+// refused reports that nobody listens at the address that was dialed.
+func refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
+
+// advertised returns the address at which others reach a listener: the wanted
+// one, with the listener's port where it says 0.
+func advertised(wanted string, at net.Addr) string {
+	if wanted == "" {
+		return at.String()
+	}
+	host, port, err := net.SplitHostPort(wanted)
+	if err == nil && port == "0" {
+		_, port, _ = net.SplitHostPort(at.String())
+	}
+	return net.JoinHostPort(host, port)
+}
