@@ -26,6 +26,9 @@ type Config struct {
 	// InputEveryTicks is how often a moving body's command is repeated,
 	// EventEveryTicks how often an unacknowledged event is.
 	InputEveryTicks, EventEveryTicks uint64
+	// AttendEveryTicks is how often the owner of a standing body is told that its
+	// client is there: well below the nodes' AttendTicks.
+	AttendEveryTicks uint64
 	// LostTicks is how long a body may be in no frame before its login is repeated.
 	LostTicks uint64
 
@@ -68,7 +71,7 @@ func DefaultConfig(maxClients int) Config {
 	return Config{
 		MaxClients: maxClients, MaxPending: 1024, LoginEveryTicks: 5, LoginTimeoutTicks: 1200,
 		CommandsPerSecond: 40, EventsPerSecond: 20, FloodSeconds: 5, AimMPerS: 200,
-		InputEveryTicks: 5, EventEveryTicks: 10, LostTicks: 20,
+		InputEveryTicks: 5, EventEveryTicks: 10, AttendEveryTicks: 60, LostTicks: 20,
 		LingerTicks: 10, SubscribeEveryTicks: 20, SilentTicks: 10, LateTicks: 5,
 		SuspectEveryTicks: 20, ReportEveryTicks: 20, DrainTicks: 20,
 		ViewEveryTicks: 1, RankEveryTicks: 5, KeepAliveTicks: 20, ViewBudgetBytes: 2560,
@@ -94,6 +97,7 @@ func (c Config) Validate() error {
 		{"FloodSeconds", c.FloodSeconds, 1, 60},
 		{"AimMPerS", int(c.AimMPerS), 1, 1 << 20},
 		{"InputEveryTicks", int(c.InputEveryTicks), 1, 1200},
+		{"AttendEveryTicks", int(c.AttendEveryTicks), 1, 1200},
 		{"EventEveryTicks", int(c.EventEveryTicks), 1, 1200},
 		{"LostTicks", int(c.LostTicks), 1, 1200},
 		{"LingerTicks", int(c.LingerTicks), 1, 1200},

@@ -411,13 +411,15 @@ func (g *Gateway) follow(c *client) bool {
 
 // input hands c's command to the zone of its body if it is due: when it is new,
 // when the authority changed, and again while the body moves; a command to
-// stand is repeated a few times in case it was lost.
+// stand is repeated a few times in case it was lost, and now and then so that
+// the body's owner knows that somebody is there.
 func (g *Gateway) input(c *client, changed bool) {
 	due := g.now >= c.sentAt+mesh.Tick(g.cfg.InputEveryTicks)
 	switch {
 	case changed:
 		c.repeats = max(c.repeats, 1)
 	case c.sentAt == 0:
+	case g.now >= c.sentAt+mesh.Tick(g.cfg.AttendEveryTicks):
 	case !due || !moving(c.command) && c.repeats == 0:
 		return
 	}
