@@ -380,9 +380,7 @@ func (g *Gateway) play(c *client) {
 	if len(c.events) > 0 {
 		g.sendEvents(c, changed)
 	}
-	if c.steered {
-		g.input(c, changed)
-	}
+	g.input(c, changed)
 }
 
 // follow finds where c's body is and reports whether its authority changed.

@@ -208,7 +208,7 @@ func TestSelectLowest(t *testing.T) {
 }
 
 func TestSteadyTickAllocatesNothing(t *testing.T) {
-	r, move := crowd(t, 200)
+	r, move := crowd(t, 60)
 	var frames [64]process.Event
 	for i := range frames {
 		move()
