@@ -1,0 +1,129 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"weft/control/partition"
+	"weft/loadtest/scenario"
+)
+
+// Command is the command line of a run; the tags are for kong.
+type Command struct {
+	File     string        `arg:"" help:"A scenario file, or the name of one that ships with Weft: tavern, tavern-gateway, melt, crowd."`
+	Report   string        `help:"Write the report as JSON to this file; - is standard output." placeholder:"FILE"`
+	Trace    string        `help:"Use this CSV of seconds,person,x_m,y_m in place of the scenario's trace." placeholder:"FILE"`
+	Policy   string        `help:"Use this partition policy in place of the scenario's." placeholder:"NAME"`
+	Players  int           `help:"Play with so many players in place of the scenario's." placeholder:"N"`
+	Duration time.Duration `help:"Play for so long in place of the scenario's duration." placeholder:"D"`
+}
+
+// The exit statuses of Main.
+const (
+	ExitOK     = 0
+	ExitFailed = 1 // an expectation failed, or the run could not be finished
+	ExitBad    = 2 // the file, or an argument, is not valid
+)
+
+// Load reads the scenario that c names, with c's changes. Errors that wrap
+// scenario.ErrInvalid are the user's to mend.
+func (c *Command) Load() (*scenario.Scenario, error) {
+	invalid := func(f string, a ...any) error {
+		return fmt.Errorf("%w: "+f, append([]any{scenario.ErrInvalid}, a...)...)
+	}
+	read := func() (*scenario.Scenario, error) { return scenario.Load(c.File, c.Trace) }
+	if !strings.ContainsAny(c.File, "./\\") {
+		if _, err := os.Stat(c.File); err != nil {
+			read = func() (*scenario.Scenario, error) { return scenario.Open(c.File, c.Trace) }
+		}
+	}
+	s, err := read()
+	if err != nil {
+		return nil, err
+	}
+	if c.Policy != "" {
+		if _, err := partition.ByName(c.Policy); err != nil {
+			return nil, invalid("--policy: %w", err)
+		}
+		s.Policy = c.Policy
+	}
+	if c.Players < 0 || c.Players > scenario.MaxPlayers {
+		return nil, invalid("--players: found %d, expected from 1 to %d", c.Players, scenario.MaxPlayers)
+	}
+	if c.Duration < 0 || c.Duration > scenario.MaxDuration {
+		return nil, invalid("--duration: found %s, expected up to %s", c.Duration, scenario.MaxDuration)
+	}
+	return s.Resized(c.Players, c.Duration), nil
+}
+
+// Main runs c against the mesh that start brings up for the scenario, writes
+// the report, and returns the exit status. Progress and faults go to errs.
+func (c *Command) Main(ctx context.Context, out, errs io.Writer, start func(context.Context, *scenario.Scenario) (Mesh, error)) int {
+	s, err := c.Load()
+	if err != nil {
+		fmt.Fprintln(errs, err)
+		if errors.Is(err, scenario.ErrInvalid) {
+			return ExitBad
+		}
+		return ExitFailed
+	}
+	m, err := start(ctx, s)
+	if err != nil {
+		fmt.Fprintf(errs, "the world did not start: %v\n", err)
+		return ExitFailed
+	}
+	p := NewPrinter(errs)
+	report, err := Run(ctx, s, m, Options{Progress: p.Progress, Log: p.Log})
+	p.Close()
+	if err != nil {
+		if errors.Is(err, context.Canceled) {
+			fmt.Fprintln(errs, "interrupted: the world was put to sleep, and there is no report")
+		} else {
+			fmt.Fprintf(errs, "the run could not be finished: %v\n", err)
+		}
+		return ExitFailed
+	}
+	if err := Write(report, c.Report, out); err != nil {
+		fmt.Fprintf(errs, "the report could not be written: %v\n", err)
+		return ExitFailed
+	}
+	p.Verdicts(report)
+	if !report.OK() {
+		return ExitFailed
+	}
+	return ExitOK
+}
+
+// Write writes report as JSON to path, whole or not at all; "-" is out, and ""
+// is nowhere.
+func Write(report *scenario.Report, path string, out io.Writer) error {
+	if path == "" {
+		return nil
+	}
+	data, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return err
+	}
+	data = append(data, '\n')
+	if path == "-" {
+		_, err := out.Write(data)
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".report-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

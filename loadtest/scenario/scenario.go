@@ -1,0 +1,194 @@
+// Package scenario is what a load test does: a file, checked line by line, and
+// the report that a run of it makes with the expectations on it. Load reads
+// one; Open takes one of those that ship with Weft. weft/loadtest/run runs it.
+package scenario
+
+import (
+	"time"
+
+	"weft/control/mesh"
+	"weft/simnode/world"
+)
+
+// Scenario is a script for a world and its crowd. Parse validates it; its
+// events are in order of time.
+type Scenario struct {
+	Name     string
+	Seed     uint64
+	TickHz   int
+	SizeM    [3]float64 // the world reaches from 0, 0, 0 to here
+	SpawnM   [3]float64 // where players are born: the middle of the ground unless the file says otherwise
+	Items    int        // lying about at the start
+	Gateways int
+	Groups   []Group
+	Events   []Event
+	Duration time.Duration
+
+	Policy      string
+	NodeActors  int // a node's declared capacity
+	Cooldown    time.Duration
+	ActorCostUS int     // work per actor and tick in the rules, microseconds
+	NodeCPU     float64 // share of a core that each node gets; 0 is no limit
+
+	Expect []Expectation
+}
+
+// Group is players who behave alike: a count that joins by script, or the
+// people of a trace.
+type Group struct {
+	Count    int
+	JoinAt   time.Duration
+	JoinOver time.Duration
+	Behave   string // one of Behaviours
+
+	Trace   *Trace // instead of the above
+	Copies  int
+	OriginM [3]float64 // of the trace's coordinates
+}
+
+// Players is how many players the group has.
+func (g *Group) Players() int {
+	if g.Trace != nil {
+		return len(g.Trace.People) * g.Copies
+	}
+	return g.Count
+}
+
+// What players of a Group do while no event tells them otherwise.
+const (
+	Wander = "wander" // stroll about where they are
+	Stand  = "stand"  // stand still
+)
+
+// Behaviours are the values of Group.Behave.
+var Behaviours = []string{Wander, Stand}
+
+// Event is one thing that happens; one of its pointers is set.
+type Event struct {
+	At       time.Duration
+	Gather   *Gather
+	Act      *Act
+	Kill     *Fault
+	Pause    *Fault
+	Disperse *Disperse
+}
+
+// Gather sends a share of the players to a place and lets them stay.
+type Gather struct {
+	Fraction float64
+	AtM      [3]float64
+	RadiusM  float64
+	Within   time.Duration
+}
+
+// Act makes a share of the players do durable acts, in turns, for a while; 0
+// is until the next disperse or the end.
+type Act struct {
+	Fraction float64
+	Do       []mesh.Action
+	For      time.Duration
+}
+
+// Fault strikes one process.
+type Fault struct {
+	Role   mesh.Role
+	Victim string        // Busiest or Random
+	For    time.Duration // of a pause
+}
+
+// How a Fault chooses its victim.
+const (
+	Busiest = "busiest" // the node that owns the most actors
+	Random  = "random"  // any of those that own a zone; any ready gateway
+)
+
+// Disperse ends gathering and acting: everyone walks off and logs out within
+// some seconds.
+type Disperse struct{}
+
+// Players is how many players the scenario has. They are numbered from 1 on,
+// group by group; of a trace, copy by copy.
+func (s *Scenario) Players() int {
+	n := 0
+	for i := range s.Groups {
+		n += s.Groups[i].Players()
+	}
+	return n
+}
+
+// Shard returns the world's unchanging facts with tick 0 at origin.
+func (s *Scenario) Shard(origin time.Time) mesh.Shard {
+	return mesh.Shard{
+		Name: s.Name, OriginUnixMilli: origin.UnixMilli(), TickHz: uint32(s.TickHz), Seed: s.Seed,
+		Bounds: mesh.Box{Max: Vec(s.SizeM)}, Spawn: Vec(s.SpawnM),
+	}
+}
+
+// litterM is how far from the spawn every second item lies at the most, so
+// that a crowd finds something to throw however large the world is.
+const litterM = 30
+
+// Genesis returns what the world holds before anybody comes: Items items, on
+// the ground, half of them all over the world and half about the spawn.
+func (s *Scenario) Genesis() []mesh.Entity {
+	bounds, spawn := mesh.Box{Max: Vec(s.SizeM)}, Vec(s.SpawnM)
+	items := world.Scatter(s.Seed, s.Items, bounds, spawn, 0)
+	near := world.Scatter(s.Seed, s.Items, bounds, spawn, litterM*mesh.UnitsPerMeter)
+	for i := 1; i < len(items); i += 2 {
+		items[i] = near[i]
+	}
+	return items
+}
+
+// Resized returns s with n scripted players, shared out among its groups as
+// before, and with its duration cut or extended to d; zero keeps either.
+// Events after the end are left out, and so are expectations of what they cause.
+func (s *Scenario) Resized(n int, d time.Duration) *Scenario {
+	r := *s
+	if n > 0 {
+		r.Groups = append([]Group(nil), s.Groups...)
+		scripted, left := 0, n
+		for i := range r.Groups {
+			scripted += r.Groups[i].Count
+		}
+		for i, before := range s.Groups {
+			if before.Count == 0 {
+				continue
+			}
+			r.Groups[i].Count = left * before.Count / scripted
+			left, scripted = left-r.Groups[i].Count, scripted-before.Count
+		}
+	}
+	if d > 0 {
+		r.Duration, r.Events = d, nil
+		for _, e := range s.Events {
+			if e.At < d {
+				r.Events = append(r.Events, e)
+			}
+		}
+		if !r.kills() {
+			r.Expect = nil
+			for _, e := range s.Expect {
+				if !e.about("recovery") {
+					r.Expect = append(r.Expect, e)
+				}
+			}
+		}
+	}
+	return &r
+}
+
+func (s *Scenario) kills() bool {
+	for _, e := range s.Events {
+		if e.Kill != nil && e.Kill.Role == mesh.RoleNode {
+			return true
+		}
+	}
+	return false
+}
+
+// Vec returns the place m, given in meters, in units.
+func Vec(m [3]float64) mesh.Vec {
+	f := func(v float64) int32 { return int32(v * mesh.UnitsPerMeter) }
+	return mesh.Vec{X: f(m[0]), Y: f(m[1]), Z: f(m[2])}
+}
