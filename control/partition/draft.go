@@ -44,18 +44,23 @@ func (d *draft) node(i int) int {
 }
 
 // rested reports whether zone i may change again in the way of k: after Settle
-// if it last changed so, else after Cooldown. A zone that this draft has just
-// split may be split on.
+// if it is cut or its border shifts, unless it merged before, else after
+// Cooldown. A zone that this draft has just split may be split on.
 func (d *draft) rested(i int, k Kind) bool {
 	m := d.zones[i].Memory
 	if _, fresh := d.cut[i]; fresh && k == Split && m.Last == Split {
 		return true
 	}
 	wait := d.limits.Cooldown
-	if k == Split && (m.Last == Split || m.Last == Move || m.Last == Border || m.Last == Takeover) {
+	if (k == Split || k == Border) && m.Last != Merge {
 		wait = d.limits.Settle
 	}
 	return m.ChangedMilli == 0 || d.now-m.ChangedMilli >= wait.Milliseconds()
+}
+
+// still reports whether the border of zone i has forgotten which way it went.
+func (d *draft) still(i int) bool {
+	return d.now-d.zones[i].Memory.ChangedMilli > 10*d.limits.Cooldown.Milliseconds()
 }
 
 // quiet reports whether zone i has carried little for long enough to merge.
@@ -123,7 +128,7 @@ func (d *draft) try(c Change) bool {
 		}
 		d.cut[j] = append(d.cells(j), theirs...)
 		d.cut[i] = mine
-		step := a.Memory.step(dir)
+		step := a.Memory.step(dir, d.still(i))
 		d.shift(i, j, share(a.Load, weight(theirs), weight(cells)))
 		a.Memory.Dir, a.Memory.Step, b.Memory.Dir, b.Memory.Step = dir, step, dir, step
 	}
@@ -193,25 +198,25 @@ func (d *draft) cheaper(a, b int) bool {
 	return d.nodes[a].Zones < d.nodes[b].Zones
 }
 
-// gather frees the node that carries least, if all its zones have been quiet
-// for two cooldowns and fit onto the fullest node that has room for them.
+// gather frees the node that carries least, if that is little, all its zones
+// have been quiet for two cooldowns, and they fit onto the fullest node that
+// has room for them.
 func (d *draft) gather() {
-	quiet := make([]int, len(d.nodes)) // active zones that may go; −1: one must stay
+	active, quiet := make([]int, len(d.nodes)), make([]int, len(d.nodes))
 	for i, z := range d.layout.Zones {
 		n := d.node(i)
-		if n < 0 || quiet[n] < 0 || z.State != mesh.Active {
+		if n < 0 || z.State != mesh.Active {
 			continue
 		}
+		active[n]++
 		m := d.zones[i].Memory
-		if !d.quiet(i) || z.Layer != mesh.Actors || z.ID == mesh.Cradle || d.now-max(m.QuietMilli, m.ChangedMilli) < 2*d.limits.Cooldown.Milliseconds() {
-			quiet[n] = -1
-			continue
+		if z.Layer == mesh.Actors && z.ID != mesh.Cradle && d.quiet(i) && d.now-max(m.QuietMilli, m.ChangedMilli) >= 2*d.limits.Cooldown.Milliseconds() {
+			quiet[n]++
 		}
-		quiet[n]++
 	}
 	from, to := -1, -1
 	for i, n := range d.nodes {
-		if quiet[i] > 0 && (from < 0 || n.Load < d.nodes[from].Load) {
+		if active[i] > 0 && quiet[i] == active[i] && n.Load*2 <= d.limits.Low && (from < 0 || n.Load < d.nodes[from].Load) {
 			from = i
 		}
 	}
@@ -219,11 +224,11 @@ func (d *draft) gather() {
 		return
 	}
 	for i, n := range d.nodes {
-		if i != from && n.Open && !n.Props && n.Zones > 0 && n.Load+d.nodes[from].Load <= d.limits.Low && (to < 0 || n.Load > d.nodes[to].Load) {
+		if i != from && active[i] > 0 && n.Open && !n.Props && n.Load+d.nodes[from].Load <= d.limits.Low && (to < 0 || n.Load > d.nodes[to].Load) {
 			to = i
 		}
 	}
-	if to < 0 || quiet[from]+len(d.changes) > d.limits.Changes {
+	if to < 0 || quiet[from]+len(d.changes) > d.limits.Changes || len(d.layout.Zones)+quiet[from] > d.limits.Zones {
 		return
 	}
 	reason := fmt.Sprintf("node %s carries %s; all of it fits on node %s, which carries %s",

@@ -17,12 +17,10 @@ func (kdsplit) NodesNeeded(mesh.Layout) int { return 1 }
 
 func (kdsplit) Propose(v View) Proposal {
 	d := newDraft(v)
-	d.relieve(func(n, to int) bool { return d.moveWhole(n, to) || d.split(n, to) })
-	if pairs, any := d.siblings(); any {
-		for _, p := range pairs {
-			d.balance(p[0], p[1])
-		}
+	for _, p := range d.siblings() {
+		d.balance(p[0], p[1])
 	}
+	d.relieve(func(n, to int) bool { return d.moveWhole(n, to) || d.split(n, to) })
 	d.gather()
 	return d.proposal()
 }
@@ -84,7 +82,7 @@ func (d *draft) split(n, to int) bool {
 
 // siblings merges quiet sibling zones, whole subtrees in one go, and returns
 // the pairs of sibling leaves that stay apart.
-func (d *draft) siblings() (pairs [][2]int, any bool) {
+func (d *draft) siblings() (pairs [][2]int) {
 	var leaves []int
 	for i, z := range d.layout.Zones {
 		if z.State == mesh.Active && z.Layer == mesh.Actors {
@@ -92,7 +90,7 @@ func (d *draft) siblings() (pairs [][2]int, any bool) {
 		}
 	}
 	if len(leaves) < 2 || !d.restless() {
-		return nil, false
+		return nil
 	}
 	var fold func(t *tree) int
 	fold = func(t *tree) int {
@@ -110,7 +108,7 @@ func (d *draft) siblings() (pairs [][2]int, any bool) {
 		return -1
 	}
 	fold(decompose(d.layout.Zones, leaves))
-	return pairs, true
+	return pairs
 }
 
 // restless reports whether any zone could merge or shift its border, so that
@@ -168,7 +166,7 @@ func (d *draft) heavier(a, b int) bool {
 
 // balance shifts the border between sibling zones a and b towards the heavier
 // node by a bounded load: a quarter of the difference at most, and less each
-// time the direction flips.
+// time the direction flips. A node that is hot beyond that is left to relieve.
 func (d *draft) balance(a, b int) {
 	na, nb := d.node(a), d.node(b)
 	if na < 0 || nb < 0 || na == nb || len(d.changes) >= d.limits.Changes {
@@ -178,7 +176,7 @@ func (d *draft) balance(a, b int) {
 		a, b, na, nb = b, a, nb, na
 	}
 	diff := d.nodes[na].Load - d.nodes[nb].Load
-	if d.nodes[na].Load <= d.limits.Room || diff < d.limits.High/3 || !d.nodes[nb].Open || d.nodes[nb].Props ||
+	if d.nodes[na].Load <= d.limits.Room || d.nodes[na].Load > d.limits.High*5/4 || diff < d.limits.High/4 || !d.nodes[nb].Open || d.nodes[nb].Props ||
 		!d.zones[a].Known || !d.zones[b].Known || !d.rested(a, Border) || !d.rested(b, Border) {
 		return
 	}
@@ -193,7 +191,7 @@ func (d *draft) balance(a, b int) {
 	if blo < lo {
 		dir = 1
 	}
-	shift := min(diff/4, d.zones[a].Memory.step(dir))
+	shift := min(diff/4, d.zones[a].Memory.step(dir, d.still(a)))
 	cells := d.cells(a)
 	total := weight(cells)
 	w := max(d.limits.Width, 1)

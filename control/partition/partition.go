@@ -151,12 +151,13 @@ type Memory struct {
 const firstStep, leastStep Load = 150, 15
 
 // step returns how much load a border may shift in direction dir: twice the
-// last step if it goes on the same way, half of it if it turns round.
-func (m Memory) step(dir int8) Load {
-	switch m.Dir {
-	case 0:
+// last step if it goes on the same way, half of it if it turns round, and the
+// first step again when it has lain still for a long time.
+func (m Memory) step(dir int8, still bool) Load {
+	switch {
+	case m.Dir == 0 || still:
 		return firstStep
-	case dir:
+	case m.Dir == dir:
 		return min(2*m.Step, firstStep)
 	}
 	return m.Step / 2

@@ -330,14 +330,14 @@ func TestKDSplitShiftsABorderInDampedSteps(t *testing.T) {
 	}
 	// The crowd goes over to the other side: the border turns round, by half.
 	m := p.Zones[0].Memory
-	if m.step(m.Dir) != firstStep || m.step(-m.Dir) != firstStep/2 {
-		t.Errorf("the next steps are %s on and %s back", m.step(m.Dir), m.step(-m.Dir))
+	if on, back, still := m.step(m.Dir, false), m.step(-m.Dir, false), m.step(-m.Dir, true); on != firstStep || back != firstStep/2 || still != firstStep {
+		t.Errorf("the next steps are %s on, %s back and %s after a long rest", on, back, still)
 	}
 	for range 4 {
-		m.Step, m.Dir = m.step(-m.Dir), -m.Dir
+		m.Step, m.Dir = m.step(-m.Dir, false), -m.Dir
 	}
-	if m.step(-m.Dir) >= leastStep {
-		t.Errorf("after five turns the border still swings by %s", m.step(-m.Dir))
+	if swing := m.step(-m.Dir, false); swing >= leastStep {
+		t.Errorf("after five turns the border still swings by %s", swing)
 	}
 }
 

@@ -72,7 +72,9 @@ func (c charge) gateways() (n int) {
 // hear weighs the suspicions. Those with the most witnesses are heard first,
 // since the word of a process that is itself taken for gone counts nothing:
 // when two accuse each other, one of them stays. The last living process of a
-// role is never given up for suspicion: there would be nobody to take its place.
+// role is never given up for suspicion: there would be nobody to take its
+// place. A node wrongly accused costs a migration, so one broken connection is
+// enough; a gateway costs all its clients their connection, so it takes two.
 func (p *pass) hear() {
 	charges := p.charges()
 	slices.SortStableFunc(charges, func(a, b charge) int {
@@ -92,12 +94,17 @@ func (p *pass) hear() {
 		if living[q.Role] <= 1 {
 			continue
 		}
+		two := max(min(others, 2), 1) // two witnesses where two exist
+		enough := 1
+		if q.Role == mesh.RoleGateway {
+			enough = two
+		}
 		switch {
 		case len(c.refusing) > 0:
 			q.dead = "it refuses to go on, says " + names(c.refusing)
-		case len(c.broken) > 0:
+		case len(c.broken) >= enough:
 			q.dead = "its connection to " + names(c.broken) + " broke"
-		case len(c.silent) >= max(min(others, 2), 1):
+		case len(c.silent) >= two:
 			q.dead, q.silence = "it is silent to "+names(c.silent), true
 		default:
 			continue
@@ -117,12 +124,12 @@ func (p *pass) charges() []charge {
 		if old, ok := p.s.State.Suspicions[key]; ok && old.Incarnation == s.Incarnation && old.Sequence == s.Number {
 			seen.Milli = min(old.Milli, p.now)
 		}
+		p.next.Suspicions[key] = seen // also of one that is dropped, in case it stays
 		q, w := p.byID[s.Suspect], p.byID[s.Witness]
 		if p.now-seen.Milli > p.cfg.SuspicionLife.Milliseconds() || q != nil && q.Incarnation > s.Incarnation {
 			p.quiet = append(p.quiet, Action{Do: DropSuspicion, Suspicion: s})
 			continue
 		}
-		p.next.Suspicions[key] = seen
 		if q == nil || w == nil || q.Incarnation != s.Incarnation || q.dead != "" || w.dead != "" || q == w && s.Kind != mesh.Refusing {
 			continue
 		}
@@ -134,14 +141,22 @@ func (p *pass) charges() []charge {
 		}
 		switch s.Kind {
 		case mesh.Broken:
-			out[i].broken = append(out[i].broken, w)
+			out[i].broken = with(out[i].broken, w)
 		case mesh.Silent:
-			out[i].silent = append(out[i].silent, w)
+			out[i].silent = with(out[i].silent, w)
 		case mesh.Refusing:
-			out[i].refusing = append(out[i].refusing, w)
+			out[i].refusing = with(out[i].refusing, w)
 		}
 	}
 	return out
+}
+
+// with returns ws with w among them.
+func with(ws []*process, w *process) []*process {
+	if slices.Contains(ws, w) {
+		return ws
+	}
+	return append(ws, w)
 }
 
 func names(ps []*process) string {

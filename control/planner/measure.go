@@ -98,6 +98,7 @@ func (p *pass) book(i int, z *mesh.ZoneLoad, load partition.Load, raw []int64, h
 // smooth returns zone i's load and memory as of now.
 func (p *pass) smooth(i int, z mesh.Zone, raw partition.Load, heard bool) (partition.Load, partition.Memory) {
 	old, known := p.s.State.Zones[z.ID]
+	old.Load = min(max(old.Load, 0), partition.MaxLoad)
 	load := raw
 	switch {
 	case !heard:

@@ -54,9 +54,11 @@ func newTown(t testing.TB) *town {
 	return w
 }
 
-func (w *town) reconciler(s Store, l launch.Launcher) *Reconciler {
+func (w *town) reconciler(s Store, l launch.Launcher) *Reconciler { return w.reconcilerOf(s, l, true) }
+
+func (w *town) reconcilerOf(s Store, l launch.Launcher, complete bool) *Reconciler {
 	w.t.Helper()
-	r, err := New(Deps{Config: planner.DefaultConfig(), Store: s, Launcher: l, FleetComplete: true, Now: func() time.Time { return w.now }})
+	r, err := New(Deps{Config: planner.DefaultConfig(), Store: s, Launcher: l, FleetComplete: complete, Now: func() time.Time { return w.now }})
 	if err != nil {
 		w.t.Fatal(err)
 	}
