@@ -29,11 +29,6 @@ type Process struct {
 	ShardKey Key `env:"WEFT_SHARD_KEY,required"`
 	// NodeID names the process; empty makes one up from the host's name.
 	NodeID mesh.NodeID `env:"WEFT_NODE_ID"`
-	// Listen is the host:port of the listener for peers; port 0 takes a free one.
-	Listen string `env:"WEFT_LISTEN" envDefault:"127.0.0.1:0"`
-	// Advertise is the host:port at which peers reach it, port 0 meaning the
-	// listener's; empty is the listener's own address.
-	Advertise string `env:"WEFT_ADVERTISE"`
 	// LifelineFD is an open file descriptor whose end of file means that the
 	// parent is gone: the process ends at once. 0 is none.
 	LifelineFD int `env:"WEFT_LIFELINE_FD"`
@@ -46,6 +41,11 @@ type Process struct {
 // Node is what a simulation node is told.
 type Node struct {
 	Process
+	// Listen is the host:port of the listener for peers; port 0 takes a free one.
+	Listen string `env:"WEFT_LISTEN" envDefault:"127.0.0.1:0"`
+	// Advertise is the host:port at which peers reach it, port 0 meaning the
+	// listener's; empty is the listener's own address.
+	Advertise string `env:"WEFT_ADVERTISE"`
 	// Actors is the declared capacity, in awake actors.
 	Actors int `env:"WEFT_NODE_ACTORS" envDefault:"250"`
 	// ActorCostUS is real work for each awake actor and tick, in microseconds
@@ -97,15 +97,6 @@ func (o Process) Validate() error {
 	if n := len(o.NodeID); n > maxNodeIDBytes || strings.ContainsFunc(string(o.NodeID), func(r rune) bool { return r <= ' ' || r > '~' }) {
 		faults = append(faults, fault("WEFT_NODE_ID", fmt.Sprintf("at most %d printable ASCII characters without spaces", maxNodeIDBytes), string(o.NodeID)))
 	}
-	host, err := checkAddress("WEFT_LISTEN", o.Listen)
-	faults = append(faults, err)
-	if o.Advertise != "" {
-		host, err = checkAddress("WEFT_ADVERTISE", o.Advertise)
-		faults = append(faults, err)
-	}
-	if err == nil && everywhere(host) {
-		faults = append(faults, fault("WEFT_ADVERTISE", "the host:port at which other processes reach this one, since it listens on every interface", o.Advertise))
-	}
 	if o.LifelineFD != 0 && o.LifelineFD < 3 {
 		faults = append(faults, fault("WEFT_LIFELINE_FD", "a file descriptor from 3 on, or 0 for none", fmt.Sprint(o.LifelineFD)))
 	}
@@ -127,6 +118,15 @@ func (o Node) Validate() error {
 	faults := []error{o.Process.Validate(),
 		within("WEFT_NODE_ACTORS", "actors", o.Actors, 1, 100_000),
 		within("WEFT_ACTOR_COST_US", "microseconds", o.ActorCostUS, 0, 10_000),
+	}
+	host, err := checkAddress("WEFT_LISTEN", o.Listen)
+	faults = append(faults, err)
+	if o.Advertise != "" {
+		host, err = checkAddress("WEFT_ADVERTISE", o.Advertise)
+		faults = append(faults, err)
+	}
+	if err == nil && everywhere(host) {
+		faults = append(faults, fault("WEFT_ADVERTISE", "the host:port at which other processes reach this one, since it listens on every interface", o.Advertise))
 	}
 	known := false
 	for _, r := range Rules {

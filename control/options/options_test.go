@@ -23,7 +23,10 @@ func TestDefaults(t *testing.T) {
 	if n.Listen != "127.0.0.1:0" || n.DrainTimeout != time.Minute || n.Actors != 250 || n.Rules != "tavern" || n.ShardKey.Hex() != key {
 		t.Errorf("defaults: %+v", n)
 	}
-	g, err := ReadGateway(base("WEFT_CLIENT_LISTEN=0.0.0.0:7000", "WEFT_CLIENT_ADVERTISE=wss://play.example/", "WEFT_LISTEN=:7001", "WEFT_ADVERTISE=10.0.0.7:0"))
+	if _, err := ReadNode(base("WEFT_LISTEN=:7001", "WEFT_ADVERTISE=10.0.0.7:0")); err != nil {
+		t.Error(err)
+	}
+	g, err := ReadGateway(base("WEFT_CLIENT_LISTEN=0.0.0.0:7000", "WEFT_CLIENT_ADVERTISE=wss://play.example/"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,10 +45,6 @@ func TestRefusals(t *testing.T) {
 		{"WEFT_SHARD_KEY=" + strings.Repeat("00", 32), []string{"WEFT_SHARD_KEY", "not all zero"}},
 		{"WEFT_STORE=", []string{"WEFT_STORE", "not set", "URL"}},
 		{"WEFT_NODE_ID=a b", []string{"WEFT_NODE_ID", `"a b"`, "printable"}},
-		{"WEFT_LISTEN=here", []string{"WEFT_LISTEN", `"here"`, "127.0.0.1:7100"}},
-		{"WEFT_LISTEN=127.0.0.1:99999", []string{"WEFT_LISTEN", "port"}},
-		{"WEFT_LISTEN=0.0.0.0:7100", []string{"WEFT_ADVERTISE", "every interface"}},
-		{"WEFT_ADVERTISE=:7100", []string{"WEFT_ADVERTISE", "every interface"}},
 		{"WEFT_CLIENT_LISTEN=:0", []string{"WEFT_CLIENT_ADVERTISE", "every interface"}},
 		{"WEFT_CLIENT_ADVERTISE=http://x", []string{"WEFT_CLIENT_ADVERTISE", "ws://"}},
 		{"WEFT_GATEWAY_CLIENTS=0", []string{"WEFT_GATEWAY_CLIENTS", `"0"`, "1 to 100000 clients"}},
@@ -62,6 +61,10 @@ func TestRefusals(t *testing.T) {
 		set  string
 		want []string
 	}{
+		{"WEFT_LISTEN=here", []string{"WEFT_LISTEN", `"here"`, "127.0.0.1:7100"}},
+		{"WEFT_LISTEN=127.0.0.1:99999", []string{"WEFT_LISTEN", "port"}},
+		{"WEFT_LISTEN=0.0.0.0:7100", []string{"WEFT_ADVERTISE", "every interface"}},
+		{"WEFT_ADVERTISE=:7100", []string{"WEFT_ADVERTISE", "every interface"}},
 		{"WEFT_RULES=chess", []string{"WEFT_RULES", `"chess"`, "tavern"}},
 		{"WEFT_NODE_ACTORS=-1", []string{"WEFT_NODE_ACTORS", "1 to 100000 actors"}},
 		{"WEFT_ACTOR_COST_US=99999", []string{"WEFT_ACTOR_COST_US", "0 to 10000 microseconds"}},

@@ -182,9 +182,15 @@ func (h *host) newService(o options.Process, c core, self mesh.Process, layout *
 	s := &service{host: h, layout: layout, fetch: make(chan struct{}, 1), drain: o.DrainTimeout}
 	ctx, cancel := context.WithCancel(h.ctx)
 	s.cancel = cancel
+	// A gateway ticks halfway between two ticks of the nodes: the frames of the
+	// one are there, and on a small machine they do not all run at once.
+	phase := time.Duration(0)
+	if self.Role == mesh.RoleGateway {
+		phase = layout.Shard.TickInterval() / 2
+	}
 	k := newIntake(ctx, newLog(h.log.With("process", string(self.ID))))
 	s.loop = &loop{
-		intake: k, core: c, self: self, pace: newPace(layout.Shard, time.Now()),
+		intake: k, core: c, self: self, pace: newPace(layout.Shard, phase, time.Now()),
 		pool: newPool(h.store, k.answer), peering: newPeering(k, proof, &s.tasks), fetch: s.fetch,
 		meter: func(c *mesh.Counters) {
 			n := h.store.Counts()

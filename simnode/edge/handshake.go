@@ -27,7 +27,8 @@ import (
 // mac is HMAC-SHA256 over label, V and the parts, each behind its length,
 // under a key derived from the shard's. Nobody says who it is before the other
 // has proved that it knows the key, a label belongs to one direction, and both
-// nonces are in every proof: nothing can be replayed or reflected.
+// nonces are in every proof: nothing can be replayed or reflected. The greeting
+// has this form in every version.
 
 const (
 	greetingMagic    = "WEFTPEER"
@@ -162,7 +163,7 @@ func (c credentials) greeting(conn net.Conn) ([]byte, error) {
 
 func readGreeting(conn net.Conn) (nonce []byte, err error) {
 	b := make([]byte, greetingBytes)
-	if _, err := io.ReadFull(conn, b[:len(greetingMagic)+1]); err != nil {
+	if _, err := io.ReadFull(conn, b); err != nil {
 		return nil, err
 	}
 	if string(b[:len(greetingMagic)]) != greetingMagic {
@@ -171,9 +172,7 @@ func readGreeting(conn net.Conn) (nonce []byte, err error) {
 	if v := b[len(greetingMagic)]; v != wire.Version {
 		return nil, fmt.Errorf("%w: the peer speaks %d, this process %d", wire.ErrVersion, v, wire.Version)
 	}
-	nonce = b[greetingBytes-nonceBytes:]
-	_, err = io.ReadFull(conn, nonce)
-	return nonce, err
+	return b[greetingBytes-nonceBytes:], nil
 }
 
 // check reads the other side's proof and compares it.

@@ -117,7 +117,7 @@ func (f *fleet) start(run func(*host) error) *running {
 }
 
 func (f *fleet) node(id mesh.NodeID) *running {
-	o := options.Node{Process: testOptions(id), Actors: 100, Rules: "tavern"}
+	o := options.Node{Process: testOptions(id), Listen: "127.0.0.1:0", Actors: 100, Rules: "tavern"}
 	return f.start(func(h *host) error { return h.runNode(o) })
 }
 
@@ -127,7 +127,7 @@ func (f *fleet) gateway(id mesh.NodeID) *running {
 }
 
 func testOptions(id mesh.NodeID) options.Process {
-	return options.Process{Store: "mem:", ShardKey: testKey, NodeID: id, Listen: "127.0.0.1:0", DrainTimeout: 10 * time.Second}
+	return options.Process{Store: "mem:", ShardKey: testKey, NodeID: id, DrainTimeout: 10 * time.Second}
 }
 
 // await returns once done holds, looking again whenever a record of that kind changes.

@@ -13,6 +13,7 @@ import (
 type pace struct {
 	shard    mesh.Shard
 	interval time.Duration
+	phase    time.Duration // every tick is due so much after its time
 	next     mesh.Tick
 	anchor   time.Time // carries the monotonic clock
 	wall     time.Time // what the wall said at anchor, as far as it is believed
@@ -37,9 +38,9 @@ const (
 	clockJump = 2 * time.Second
 )
 
-func newPace(shard mesh.Shard, now time.Time) *pace {
-	p := &pace{shard: shard, interval: shard.TickInterval(), anchor: now, wall: now.Round(0)}
-	p.next = shard.TickAt(now) + 1
+func newPace(shard mesh.Shard, phase time.Duration, now time.Time) *pace {
+	p := &pace{shard: shard, interval: shard.TickInterval(), phase: phase, anchor: now, wall: now.Round(0)}
+	p.next = shard.TickAt(now.Add(-phase)) + 1
 	p.window = make([]sample, 0, min(windowSeconds*int(shard.TickHz), maxWindow))
 	p.sorted = make([]uint32, 0, cap(p.window))
 	return p
@@ -49,7 +50,9 @@ func newPace(shard mesh.Shard, now time.Time) *pace {
 func (p *pace) at(now time.Time) time.Time { return p.wall.Add(now.Sub(p.anchor)) }
 
 // wait returns how long it is from now until the next tick is due; negative: it is late.
-func (p *pace) wait(now time.Time) time.Duration { return p.shard.TimeOf(p.next).Sub(p.at(now)) }
+func (p *pace) wait(now time.Time) time.Duration { return p.due().Sub(p.at(now)) }
+
+func (p *pace) due() time.Time { return p.shard.TimeOf(p.next).Add(p.phase) }
 
 // begin returns the tick to run at now, how many were left out before it and
 // how late it is. It must be due.
@@ -79,7 +82,7 @@ func (p *pace) follow(now time.Time) {
 
 // end notes that the tick of begin is over.
 func (p *pace) end(now time.Time) {
-	s := sample{latencyUS: us(p.at(now).Sub(p.shard.TimeOf(p.next))), busyUS: us(p.busy)}
+	s := sample{latencyUS: us(-p.wait(now)), busyUS: us(p.busy)}
 	p.busy = 0
 	if len(p.window) < cap(p.window) {
 		p.window = append(p.window, s)
