@@ -46,6 +46,7 @@ func runConcurrent(t *testing.T, open func(t *testing.T) []store.Store) {
 		{"appends: one of those at a place wins, and its repeats", raceAppends},
 		{"poses: never back", racePoses},
 		{"zones: created once", raceCreate},
+		{"processes: a removal never takes the next life", raceRemoval},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(begin(t, open(t)...)) })
 	}
@@ -219,6 +220,31 @@ func raceCreate(s *suite) {
 			return nil
 		})
 		equal(s, "successes", wins.Load(), 1)
+	}
+}
+
+func raceRemoval(s *suite) {
+	for life := mesh.Incarnation(1); life < 2*rounds; life += 2 {
+		s.ok(s.PutProcess(s.ctx, process("a", life, mesh.Ready)))
+		s.ok(s.PutReport(s.ctx, report("a", life, 1)))
+		s.race(func(st store.Store, racer int) error {
+			switch {
+			case racer%2 == 0:
+				if err := st.RemoveProcess(s.ctx, "a", life); !errors.Is(err, store.ErrStaleEpoch) {
+					return err
+				}
+				return nil
+			case racer == 1:
+				return st.PutProcess(s.ctx, process("a", life+1, mesh.Ready))
+			case racer == 3:
+				return st.PutReport(s.ctx, report("a", life+1, 1))
+			}
+			return nil
+		})
+		equal(s, "processes", s.processes(), []mesh.Process{process("a", life+1, mesh.Ready)})
+		if r := s.reports(); len(r) != 1 || r[0].Process.Incarnation != life+1 {
+			s.t.Fatalf("reports after the removal of incarnation %d: %+v", life, r)
+		}
 	}
 }
 
