@@ -1,0 +1,81 @@
+// Weft runs one seamless game world on as many processes as the crowd needs.
+// `weft demo` shows it; `weft help` lists what else it can do.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"weft/loadtest/stage"
+)
+
+// cli is the command line: each command is a file of its own.
+type cli struct {
+	Demo     demo     `cmd:"" help:"Play the tavern: a crowd walks in, a node is killed, nobody notices."`
+	Dev      dev      `cmd:"" help:"Run a world on this machine, with its page, for clients of your own."`
+	Loadtest loadtest `cmd:"" help:"Play scenarios and judge what came of them."`
+	Version  version  `cmd:"" help:"Say which version this is."`
+	Simnode  child    `cmd:"" hidden:"" help:"Be a simulation node; told by its environment."`
+	Gateway  child    `cmd:"" hidden:"" help:"Be a gateway; told by its environment."`
+}
+
+// session is what a command works with.
+type session struct {
+	ctx    context.Context
+	out    io.Writer // what was asked for
+	errs   io.Writer // what else is to be said
+	status int
+}
+
+// The exit statuses.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// child is run before the command line is parsed.
+type child struct{}
+
+func main() {
+	if status, is := stage.Child(os.Args); is { // nothing may come between
+		os.Exit(status)
+	}
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, out, errs io.Writer) int {
+	var c cli
+	status := -1
+	parser, err := kong.New(&c,
+		kong.Name("weft"), kong.Description("One seamless game world on as many servers as the crowd needs."),
+		kong.Writers(out, errs), kong.Exit(func(code int) { status = code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+	)
+	if err != nil {
+		fmt.Fprintln(errs, "weft:", err)
+		return exitFailed
+	}
+	if len(args) == 0 || len(args) == 1 && args[0] == "help" {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	switch {
+	case status >= 0: // help was asked for
+		return status
+	case err != nil:
+		fmt.Fprintf(errs, "weft: %v; see weft --help\n", err)
+		return exitUsage
+	}
+	ctx, release := stage.Interruptible(errs)
+	defer release()
+	s := &session{ctx: ctx, out: out, errs: errs}
+	if err := parsed.Run(s); err != nil {
+		fmt.Fprintln(errs, "weft:", err)
+		return max(s.status, exitFailed)
+	}
+	return s.status
+}

@@ -1,0 +1,325 @@
+// Package local runs a whole mesh on this machine: the replication store in
+// this process, nodes and gateways as children of it, the planner, and the
+// page. Begin with Start; end with Mesh.Stop and Mesh.Close.
+//
+// Children are this very program under other arguments. None outlives its
+// parent, however that ends: the kernel or the lifeline ends them (see
+// proclaunch), and whatever was acknowledged is in the store.
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"weft/control/dashboard"
+	"weft/control/launch"
+	"weft/control/launch/proclaunch"
+	"weft/control/mesh"
+	"weft/control/options"
+	"weft/control/partition"
+	"weft/control/planner"
+	"weft/control/reconcile"
+	"weft/control/store/natsstore"
+)
+
+// Config says what world to run and how. Shard, Chunks and Command are needed.
+type Config struct {
+	// Dir keeps the world. Empty is a new directory that Close removes.
+	Dir string
+	// Shard is the world to create if Dir holds none. One that is there goes on
+	// as it is; it must have this name, rate of ticks and bounds.
+	Shard mesh.Shard
+	// Zones is about how many zones a policy with a fixed grid begins with; 0
+	// is nine, so that no border runs through the middle.
+	Zones int
+	// Chunks returns the snapshot with which a zone of the new world begins, in
+	// pieces of at most store.MaxChunkBytes; none for an empty one.
+	Chunks func(zone mesh.Box) [][]byte
+	// Command returns program and arguments of a child.
+	Command func(mesh.Role) []string
+
+	Policy      string        // empty is the planner's default, as for the fields below when zero
+	NodeActors  int           // a node's declared capacity
+	Cooldown    time.Duration // see planner.Config
+	Gateways    int           // at least so many
+	MaxNodes    int
+	ActorCostUS int // work per actor and tick in the rules, microseconds
+	NodeCPU     int // thousandths of a core that each node gets; 0 is no limit
+
+	// Listen is the host:port of the page; empty is no page.
+	Listen string
+	// Tickets returns what makes tickets; nil: nobody can join.
+	Tickets func(World) (func(mesh.PlayerID) string, error)
+	// Map returns the page's map feed, which must end with ctx, and what waits
+	// for that; may be nil.
+	Map func(ctx context.Context, w World) (feed dashboard.MapFeed, wait func(), err error)
+	// Note is a line for the page; may be nil.
+	Note func() string
+
+	// Log takes what happens; nil is silent. Children's own words go to Words.
+	Log   *slog.Logger
+	Words io.Writer
+}
+
+// World is what main needs to know of a mesh to speak to its processes.
+type World struct {
+	Shard    mesh.Shard
+	Key      options.Key
+	StoreURL string // with its token: for processes of this machine only
+	Store    *natsstore.Store
+	Log      *slog.Logger
+}
+
+// The errors of Start that a program may tell apart; their texts are sentences.
+var (
+	// ErrAddress: the page cannot listen where it was told to.
+	ErrAddress = errors.New("cannot serve the page")
+	// ErrOtherWorld: the directory holds another world.
+	ErrOtherWorld = errors.New("another world")
+	// ErrNotReady: the processes do not come up.
+	ErrNotReady = errors.New("the mesh did not come up")
+)
+
+const (
+	// defaultZones is an odd grid: its middle is the middle of a zone.
+	defaultZones = 9
+	// startPatience is how long the first processes may take.
+	startPatience = 30 * time.Second
+	// deathsAtStart is how many children may end by themselves before the
+	// first is ready; then it is no accident.
+	deathsAtStart = 2
+	// leavePatience is how long gateways may take to say goodbye at the end,
+	// nodeGrace how long nodes may after them.
+	leavePatience = 4 * time.Second
+	nodeGrace     = 3 * time.Second
+)
+
+// Mesh is a running mesh. Its methods may be called concurrently.
+type Mesh struct {
+	cfg     Config
+	world   World
+	ours    bool // Dir is temporary
+	server  *natsstore.Server
+	fleet   *fleet
+	page    *page
+	tickets func(mesh.PlayerID) string
+
+	deaths chan error // of children that ended by themselves, before the mesh is ready
+	ready  atomic.Bool
+
+	cancel  context.CancelFunc // ends planning
+	planned sync.WaitGroup
+	stop    sync.Once
+	close   sync.Once
+	stopErr error
+}
+
+// Start starts a mesh and returns when its gateways take clients. On an error,
+// a sentence for the user, everything that was started has ended. Ctx is for
+// the start only: the mesh runs until Stop.
+func Start(ctx context.Context, cfg Config) (*Mesh, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	plan, err := cfg.plan()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.NodeCPU > 0 {
+		if err := proclaunch.CheckCPU(cfg.NodeCPU); err != nil {
+			return nil, fmt.Errorf("nodes cannot be limited to a share of a core: %w", err)
+		}
+	}
+	m := &Mesh{cfg: cfg, deaths: make(chan error, deathsAtStart), world: World{Log: cfg.Log}}
+	if err := m.start(ctx, plan); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
+// plan is the planner's configuration.
+func (c *Config) plan() (planner.Config, error) {
+	p := planner.DefaultConfig()
+	if c.Policy != "" {
+		p.Policy = c.Policy
+	}
+	if c.NodeActors > 0 {
+		p.NodeActors = c.NodeActors
+	}
+	if c.Cooldown > 0 {
+		p.Cooldown, p.Settle = c.Cooldown, min(p.Settle, c.Cooldown)
+	}
+	if c.Gateways > 0 {
+		p.Fleet.MinGateways, p.Fleet.MaxGateways = c.Gateways, max(p.Fleet.MaxGateways, c.Gateways)
+	}
+	if c.MaxNodes > 0 {
+		p.Fleet.MaxNodes = c.MaxNodes
+	}
+	c.NodeActors = p.NodeActors
+	return p, p.Validate()
+}
+
+func (m *Mesh) start(ctx context.Context, plan planner.Config) error {
+	if m.cfg.Listen != "" {
+		listener, err := listen(ctx, m.cfg.Listen)
+		if err != nil {
+			return err
+		}
+		m.page = &page{listener: listener}
+	}
+	if err := m.openStore(ctx); err != nil {
+		return err
+	}
+	zones := m.cfg.Zones
+	if zones <= 0 {
+		zones = defaultZones
+	}
+	boxes, err := partition.Genesis(plan.Policy, m.cfg.Shard, zones)
+	if err != nil {
+		return err
+	}
+	if m.world.Shard, err = m.create(ctx, boxes); err != nil {
+		return err
+	}
+	if m.cfg.Tickets != nil {
+		if m.tickets, err = m.cfg.Tickets(m.world); err != nil {
+			return fmt.Errorf("make tickets: %w", err)
+		}
+	}
+	m.fleet = newFleet(m)
+	reconciler, err := reconcile.New(reconcile.Deps{
+		Config: plan, Store: m.world.Store, Launcher: m.fleet, FleetComplete: true, Now: time.Now, Log: m.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	m.cancel = cancel
+	m.planned.Go(func() { reconciler.Serve(running) })
+	if m.page != nil {
+		if err := m.serve(); err != nil {
+			return err
+		}
+	}
+	return m.awaitGateways(ctx, plan.Fleet.MinGateways)
+}
+
+// Shard returns the world's unchanging facts as the store has them.
+func (m *Mesh) Shard() mesh.Shard { return m.world.Shard }
+
+// Store is this process's handle on the replication store. It stays good
+// after Stop, until Close.
+func (m *Mesh) Store() *natsstore.Store { return m.world.Store }
+
+// World returns what is needed to speak to the mesh's processes.
+func (m *Mesh) World() World { return m.world }
+
+// PageURL is where the page is; empty without one.
+func (m *Mesh) PageURL() string {
+	if m.page == nil {
+		return ""
+	}
+	return m.page.url()
+}
+
+// Join returns what player needs to connect: the gateways that are ready, best
+// first, and a ticket.
+func (m *Mesh) Join(ctx context.Context, player mesh.PlayerID) (dashboard.Invitation, error) {
+	if m.tickets == nil {
+		return dashboard.Invitation{}, errors.New("nobody can join this world: it makes no tickets")
+	}
+	urls, err := m.gateways(ctx)
+	if err != nil {
+		return dashboard.Invitation{}, err
+	}
+	if len(urls) == 0 {
+		return dashboard.Invitation{}, dashboard.ErrNobodyHome
+	}
+	first := int(player) % len(urls) // players spread evenly
+	urls = append(urls[first:len(urls):len(urls)], urls[:first]...)
+	return dashboard.Invitation{Gateways: urls, Ticket: m.tickets(player)}, nil
+}
+
+// Kill ends a process with SIGKILL, as a crash would; the planner does what it
+// does about one.
+func (m *Mesh) Kill(id mesh.NodeID) error {
+	m.fleet.killed.Store(id, true)
+	return m.fleet.Signal(id, syscall.SIGKILL)
+}
+
+// Pause stops a process in its tracks until Resume.
+func (m *Mesh) Pause(id mesh.NodeID) error { return m.fleet.pause(id) }
+
+// Resume lets a paused process go on. One that has ended is none the worse.
+func (m *Mesh) Resume(id mesh.NodeID) error {
+	if err := m.fleet.resume(id); !errors.Is(err, launch.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// Stop puts the world to sleep: planning ends, gateways say goodbye, nodes
+// write down what they have, and all processes end, within seconds. The store
+// and the page stay until Close. A second Stop waits for the first.
+func (m *Mesh) Stop(ctx context.Context) error {
+	m.stop.Do(func() {
+		if m.cancel != nil {
+			m.cancel()
+			m.planned.Wait()
+		}
+		if m.fleet == nil {
+			return
+		}
+		m.fleet.leave(ctx)
+		m.stopErr = errors.Join(m.fleet.Close(), m.bury(context.WithoutCancel(ctx)))
+	})
+	return m.stopErr
+}
+
+// bury writes what has ended as stopped, so that neither the page nor the next
+// start waits for it.
+func (m *Mesh) bury(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, leavePatience)
+	defer cancel()
+	all, err := m.world.Store.Processes(ctx)
+	for _, p := range all {
+		if p.State != mesh.Stopped {
+			p.State = mesh.Stopped
+			err = errors.Join(err, m.world.Store.PutProcess(ctx, p))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("note that the processes have ended: %w", err)
+	}
+	return nil
+}
+
+// Close stops the mesh, if Stop has not, and gives everything back. A
+// temporary world is removed. Closing twice is harmless.
+func (m *Mesh) Close() error {
+	var err error
+	m.close.Do(func() {
+		err = m.Stop(context.Background())
+		if m.page != nil {
+			err = errors.Join(err, m.page.close())
+		}
+		if m.world.Store != nil {
+			err = errors.Join(err, m.world.Store.Close())
+		}
+		if m.server != nil {
+			err = errors.Join(err, m.server.Close())
+		}
+		if m.ours {
+			err = errors.Join(err, os.RemoveAll(m.cfg.Dir))
+		}
+	})
+	return err
+}
