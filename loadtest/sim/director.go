@@ -22,8 +22,8 @@ func (s *Sim) direct() {
 		}
 		draft := l.Clone()
 		draft.Version++
-		changed := s.takeOver(&draft)
-		changed = s.remove(&draft) || changed
+		changed := s.cfg.Planners == 0 && s.takeOver(&draft)
+		changed = s.cfg.Planners == 0 && s.remove(&draft) || changed
 		if s.faulting && s.chance(0.25) {
 			changed = s.rearrange(&draft) || changed
 		}
@@ -34,6 +34,7 @@ func (s *Sim) direct() {
 			}
 			if s.store.PutLayout(ctx, draft) == nil {
 				s.stats.Layouts++
+				s.collect(l, draft)
 			}
 		}
 	})
@@ -126,14 +127,22 @@ func (s *Sim) remove(l *mesh.Layout) bool {
 		}
 		if ready && (partition.Change{Kind: partition.Remove, Zone: z.ID}).Apply(l) == nil {
 			s.note("zone %d removed", z.ID)
-			s.after(time.Second, func() {
-				s.store.RemoveZone(ctx, z.ID)
-				delete(s.check.opened, z.ID) // its id is not used again
-			})
 			return true
 		}
 	}
 	return false
+}
+
+// collect deletes the records of zones that are no more in the layout.
+func (s *Sim) collect(old, l mesh.Layout) {
+	for _, z := range old.Zones {
+		if _, ok := l.Zone(z.ID); !ok {
+			s.after(time.Second, func() {
+				must(s.store.RemoveZone(ctx, z.ID))
+				delete(s.check.opened, z.ID) // its id is not used again
+			})
+		}
+	}
 }
 
 // rearrange tries one random change.

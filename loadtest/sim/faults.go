@@ -83,6 +83,9 @@ func (s *Sim) killNode() {
 	} else {
 		s.stats.Restarts++
 	}
+	if s.cfg.Planners > 0 && id != p.self.ID {
+		return // the planner launches what it needs
+	}
 	s.after(s.between(100*time.Millisecond, 4*time.Second), func() { s.start(id, mesh.RoleNode) })
 }
 

@@ -26,6 +26,9 @@ type Config struct {
 	SettleFor                       time.Duration // afterwards everything must come to order within this
 	WidthM                          int32         // of the square world
 	Faults                          Faults
+	// Planners is how many run the real reconcile at once. With 0 the director,
+	// who sees through walls, takes zones over and launches nothing.
+	Planners int
 }
 
 // DefaultConfig is the small world of which thousands are run.
@@ -66,13 +69,14 @@ type Sim struct {
 	seq    uint64
 	events eventHeap
 
-	store   *memstore.Store
-	disk    disk
-	net     network
-	procs   []*proc // all that ever lived, in order of start
-	clients []*client
-	rules   world.Rules
-	shard   mesh.Shard
+	store    *memstore.Store
+	disk     disk
+	net      network
+	procs    []*proc // all that ever lived, in order of start
+	clients  []*client
+	planners []*planning
+	rules    world.Rules
+	shard    mesh.Shard
 
 	incarnation mesh.Incarnation
 	faulting    bool
@@ -109,6 +113,7 @@ type proc struct {
 	self    mesh.Process
 	node    *node.Node
 	gateway *gateway.Gateway
+	token   string // of its launch
 	alive   bool
 	pausing bool
 	queue   []process.Event // while paused
@@ -140,6 +145,14 @@ func Run(seed uint64, cfg Config) Result {
 		s.start(mesh.NodeID(fmt.Sprintf("gateway-%d", i)), mesh.RoleGateway)
 	}
 	s.direct()
+	for range cfg.Planners {
+		s.plan()
+	}
+	defer func() {
+		for _, p := range s.planners {
+			p.stop()
+		}
+	}()
 	for i := range cfg.Players {
 		s.addClient(mesh.PlayerID(i + 1))
 	}
@@ -342,6 +355,8 @@ func (s *Sim) kill(p *proc) {
 		}
 	}
 }
+
+func (s *Sim) drain(p *proc) { s.deliver(p, process.Event{Kind: process.EventDrain}) }
 
 func (s *Sim) live(role mesh.Role) []*proc {
 	var out []*proc
