@@ -76,11 +76,17 @@ func (z *Zone) sent(ev Event) {
 }
 
 func (z *Zone) repeatTransfers() {
-	for _, n := range slices.Sorted(maps.Keys(z.outbound)) {
-		if o := z.outbound[n]; o.sent != nil && z.tick >= o.repeatAt {
-			o.repeatAt = z.tick + z.cfg.RepeatTicks
-			z.emit(Effect{Kind: Message, To: o.to, Message: o.sent})
+	z.due = z.due[:0]
+	for n, o := range z.outbound {
+		if o.sent != nil && z.tick >= o.repeatAt {
+			z.due = append(z.due, n)
 		}
+	}
+	slices.Sort(z.due)
+	for _, n := range z.due {
+		o := z.outbound[n]
+		o.repeatAt = z.tick + z.cfg.RepeatTicks
+		z.emit(Effect{Kind: Message, To: o.to, Message: o.sent})
 	}
 }
 
@@ -134,10 +140,12 @@ func (z *Zone) low(from mesh.ZoneID, n uint64) {
 // tellLow tells targets the watermark of the durable state, the changed ones
 // often and all of them now and then, since the telling may be lost.
 func (z *Zone) tellLow() {
-	if z.tick%z.cfg.LowTicks != 0 {
+	if z.tick < z.lowAt {
 		return
 	}
-	if z.tick%z.cfg.LowAllTicks == 0 && z.durable.NextMark > 1 {
+	z.lowAt = z.tick + z.cfg.LowTicks
+	if z.tick >= z.lowAllAt && z.durable.NextMark > 1 {
+		z.lowAllAt = z.tick + z.cfg.LowAllTicks
 		for _, to := range z.zones {
 			if to != z.id {
 				z.told[to] = 0

@@ -19,14 +19,13 @@ type entry struct {
 
 // journal is the group commit: one append outstanding, never two.
 type journal struct {
-	pending   []entry
-	prompt    int // entries of pending that somebody waits for
-	flight    []entry
-	lastAt    mesh.Tick
-	changedAt mesh.Tick
-	oldest    mesh.Tick // of the pending lazy ones
-	buf       []byte
-	one       []byte
+	pending []entry
+	prompt  int // entries of pending that somebody waits for
+	flight  []entry
+	lastAt  mesh.Tick
+	oldest  mesh.Tick // of the pending lazy ones
+	buf     []byte
+	one     []byte
 }
 
 func (j *journal) flush() {
@@ -133,7 +132,6 @@ func (z *Zone) appended(req *process.Request, a *process.Answer) {
 	flight := z.journal.flight
 	z.journal.flight = nil
 	z.next++
-	z.journal.changedAt = z.tick
 	for _, e := range flight {
 		z.durable.Apply(e.record)
 	}

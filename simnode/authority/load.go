@@ -1,6 +1,8 @@
 package authority
 
 import (
+	"slices"
+
 	"weft/control/mesh"
 	"weft/simnode/process"
 	"weft/simnode/replication"
@@ -82,6 +84,11 @@ func (z *Zone) readSnapshot(p mesh.Pointer) {
 func (z *Zone) chunk(req *process.Request, a *process.Answer) {
 	if a.Verdict != process.OK {
 		// The pointer has moved since and its chunks were collected.
+		if slices.Equal(z.gone, z.pointer.Chunks) {
+			z.stop("a chunk of the snapshot is missing: " + a.Err)
+			return
+		}
+		z.gone = z.pointer.Chunks
 		z.abandon()
 		z.begin()
 		return
@@ -183,7 +190,8 @@ func (z *Zone) opened() {
 		z.outbound[n] = &outbound{to: o.To, sent: z.transferOf(o, z.tick, o.Members), repeatAt: z.tick}
 		z.told[o.To] = 0
 	}
-	z.journal.changedAt, z.snapshot.lastAt = z.tick, z.tick
+	z.snapshot.lastAt = z.tick
+	z.lowAt, z.lowAllAt = z.tick+z.cfg.LowTicks, z.tick+z.cfg.LowAllTicks
 	z.emit(Effect{Kind: Opened, State: z.durable, Poses: z.poses})
 	z.poses = mesh.PoseRecord{}
 	z.dropSources()

@@ -155,11 +155,12 @@ type Zone struct {
 	cfg   Config
 	ids   *process.RequestIDs
 
-	phase phase
-	tick  mesh.Tick
-	out   []Effect
-	wait  map[uint64]*process.Request // unanswered, by id
-	retry []retry
+	phase       phase
+	tick        mesh.Tick
+	out         []Effect
+	wait        map[uint64]*process.Request // unanswered, by id
+	retry       []retry
+	unreachable bool // the last answer was that there is none
 
 	zones    []mesh.ZoneID // of the newest layout, ascending
 	nextZone mesh.ZoneID   // that layout has given out all below
@@ -172,12 +173,16 @@ type Zone struct {
 	pointer mesh.Pointer // the confirmed one
 	chunks  [][]byte     // loading: by place in pointer.Chunks
 	missing int
+	gone    []string // the chunks of a pointer of which one was not there
 	poses   mesh.PoseRecord
 
 	journal  journal
 	snapshot snapshot
 	outbound map[uint64]*outbound
 	told     map[mesh.ZoneID]uint64 // the watermark last told
+	lowAt    mesh.Tick              // when watermarks are told next
+	lowAllAt mesh.Tick
+	due      []uint64
 }
 
 type retry struct {
@@ -320,6 +325,9 @@ func (z *Zone) request(r process.Request) {
 }
 
 func (z *Zone) repeatRequests() {
+	if len(z.retry) == 0 {
+		return
+	}
 	due := z.retry
 	z.retry = nil
 	for _, r := range due {
@@ -340,7 +348,8 @@ func (z *Zone) answer(a *process.Answer) {
 		return
 	}
 	delete(z.wait, a.ID)
-	if a.Verdict == process.Unavailable {
+	z.unreachable = a.Verdict == process.Unavailable
+	if z.unreachable {
 		z.retry = append(z.retry, retry{z.tick + z.cfg.RetryTicks, req})
 		return
 	}
@@ -356,6 +365,6 @@ func (z *Zone) answer(a *process.Answer) {
 	}
 }
 
-// Stalled reports that the store has failed to answer, so that nothing may
-// cross until it does.
-func (z *Zone) Stalled() bool { return len(z.retry) > 0 }
+// Stalled reports that the store did not answer when it was last asked, so
+// that nothing may cross until it does.
+func (z *Zone) Stalled() bool { return z.unreachable }
