@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -36,7 +37,8 @@ var order = [][]string{
 	{"control/reconcile", "control/provision", "control/dashboard", "simnode/edge", "simnode/client", "loadtest/audit"},
 	{"control/local", "loadtest/bot"},
 	{"loadtest/scenario", "loadtest/sim"},
-	{"loadtest/...", "control/cmd/internal/..."},
+	{"loadtest/run"},
+	{"loadtest/stage"},
 	{"control/cmd/...", "simnode/cmd/...", "loadtest/cmd/...", "functions/..."},
 	{"control"}, // this test
 }
@@ -85,6 +87,46 @@ func TestArchitecture(t *testing.T) {
 	}
 	for _, fault := range faults(rooms) {
 		t.Error(fault)
+	}
+}
+
+// The page of dependencies names every library that is imported, and no other.
+func TestDependencies(t *testing.T) {
+	rooms, err := survey("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]bool{} // by module: it is imported
+	for line := range strings.Lines(string(page)) {
+		if row, ok := strings.CutPrefix(line, "| `"); ok {
+			name, _, _ := strings.Cut(row, "`")
+			rows[name] = false
+		}
+	}
+	for _, r := range rooms {
+		for _, imp := range slices.Concat(r.imports, r.tests) {
+			if !strings.Contains(firstOf(imp), ".") {
+				continue
+			}
+			known := false
+			for name := range rows {
+				if imp == name || strings.HasPrefix(imp, name+"/") {
+					rows[name], known = true, true
+				}
+			}
+			if !known {
+				t.Errorf("%s imports %s: give it a row in docs/dependencies.md that says why", r.path, imp)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(rows)) {
+		if !rows[name] {
+			t.Errorf("nothing imports %s any more: drop its row in docs/dependencies.md", name)
+		}
 	}
 }
 
