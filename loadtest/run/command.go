@@ -66,6 +66,10 @@ func (c *Command) Load() (*scenario.Scenario, error) {
 // Main runs c against the mesh that start brings up for the scenario, writes
 // the report, and returns the exit status. Progress and faults go to errs.
 func (c *Command) Main(ctx context.Context, out, errs io.Writer, start func(context.Context, *scenario.Scenario) (Mesh, error)) int {
+	return c.main(ctx, out, errs, start, func(_ Mesh, o Options) Options { return o })
+}
+
+func (c *Command) main(ctx context.Context, out, errs io.Writer, start func(context.Context, *scenario.Scenario) (Mesh, error), adapt func(Mesh, Options) Options) int {
 	s, err := c.Load()
 	if err != nil {
 		fmt.Fprintln(errs, err)
@@ -80,7 +84,7 @@ func (c *Command) Main(ctx context.Context, out, errs io.Writer, start func(cont
 		return ExitFailed
 	}
 	p := NewPrinter(errs)
-	report, err := Run(ctx, s, m, Options{Progress: p.Progress, Log: p.Log})
+	report, err := Run(ctx, s, m, adapt(m, Options{Progress: p.Progress, Log: p.Log}))
 	p.Close()
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
