@@ -39,13 +39,15 @@ type reception struct {
 	last   atomic.Uint64 // ClientID
 	server http.Server
 
+	patience time.Duration // for a hello
+
 	mu     sync.Mutex
 	closed bool
 	open   sync.WaitGroup // requests being served
 }
 
 func newReception(k *intake, booth *ticket.Booth) *reception {
-	r := &reception{intake: k, booth: booth, guests: make(chan struct{}, maxGuests)}
+	r := &reception{intake: k, booth: booth, guests: make(chan struct{}, maxGuests), patience: helloTimeout}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("GET /", r.serve)
@@ -142,7 +144,7 @@ func (r *reception) greet(w http.ResponseWriter, req *http.Request) (*webSocket,
 var errGuestLeft = errors.New("no hello came")
 
 func (r *reception) readHello(s *webSocket) (wire.Hello, error) {
-	if err := s.raw.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
+	if err := s.raw.SetReadDeadline(time.Now().Add(r.patience)); err != nil {
 		return wire.Hello{}, errGuestLeft
 	}
 	var b [wire.MaxClientBytes]byte

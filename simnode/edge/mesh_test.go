@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"go.uber.org/goleak"
 
 	"weft/control/mesh"
 	"weft/control/options"
@@ -20,8 +19,6 @@ import (
 	"weft/simnode/ticket"
 	"weft/simnode/wire"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var testKey = options.Key{1, 2, 3}
 

@@ -58,9 +58,9 @@ func (p *pace) due() time.Time { return p.shard.TimeOf(p.next).Add(p.phase) }
 // how late it is. It must be due.
 func (p *pace) begin(now time.Time) (tick mesh.Tick, skipped int, late time.Duration) {
 	p.follow(now)
-	if behind := int64(-p.wait(now) / p.interval); behind > maxCatchUp {
-		skipped = int(behind)
-		p.next += mesh.Tick(skipped)
+	if due := p.shard.TickAt(p.at(now).Add(-p.phase)); due > p.next+maxCatchUp {
+		skipped = int(due - p.next)
+		p.next = due
 	}
 	late = max(-p.wait(now), 0)
 	p.missed += uint64(skipped)

@@ -24,19 +24,21 @@ const (
 
 // firstLayout waits for the shard that the process is to work in.
 func firstLayout(ctx context.Context, s store.Layouts) (*mesh.Layout, error) {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	patient, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	for {
 		l, err := readLayout(ctx, s)
-		switch {
-		case err == nil:
-			if l.Shard.TickHz == 0 || l.Shard.TickHz > 1000 {
-				return nil, fmt.Errorf("the shard says %d ticks a second; it must be 1 to 1000", l.Shard.TickHz)
-			}
+		if err == nil && (l.Shard.TickHz == 0 || l.Shard.TickHz > 1000) {
+			return nil, fmt.Errorf("the shard says %d ticks a second; it must be 1 to 1000", l.Shard.TickHz)
+		}
+		if err == nil {
 			return l, nil
-		case ctx.Err() == nil:
-			pause(ctx, startEvery)
-			continue
+		}
+		pause(patient, startEvery)
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case patient.Err() == nil:
 		case errors.Is(err, store.ErrNotFound):
 			return nil, errors.New("there is no shard in the store of WEFT_STORE yet; create one, or set WEFT_STORE to the store that has it")
 		default:
