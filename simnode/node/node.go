@@ -288,7 +288,9 @@ func (n *Node) peerDown(ev process.Event) {
 	if p == nil || ev.Incarnation != p.incarnation {
 		return
 	}
-	p.up, p.downSince = false, n.tick
+	if p.up { // and not told again that it stays away
+		p.up, p.downSince = false, n.tick
+	}
 	for _, z := range n.zones {
 		delete(z.subs, p.id)
 	}
