@@ -242,7 +242,7 @@ func (b *bot) look(ctx context.Context, now time.Duration) (next time.Duration) 
 const maxTries = 30
 
 func (b *bot) arrive(ctx context.Context, now time.Duration) time.Duration {
-	if b.mind.mode == modeLeave && now >= b.mind.leaveAt || b.tries >= maxTries {
+	if b.mind.mode == modeLeave || b.tries >= maxTries {
 		b.mu.Lock()
 		b.state = gone
 		b.mu.Unlock()

@@ -113,6 +113,12 @@ func TestPath(t *testing.T) {
 	if m.present(time.Second) || !m.present(3*time.Second) || m.present(30*time.Second) {
 		t.Error("present at the wrong time")
 	}
+	for _, call := range []func(m *mind){func(m *mind) { m.gather(spot, 100, time.Minute) }, func(m *mind) { m.disperse(40 * time.Second) }} {
+		called := newMind(7, Spec{Player: 5, Path: along}, figure)
+		if call(&called); called.present(40 * time.Second) {
+			t.Error("it came back because it was called")
+		}
+	}
 	left := false
 	walk(&m, &pos, 2*time.Second, time.Minute, func(in intent) {
 		left = in.leave && !in.gone
@@ -295,5 +301,15 @@ func BenchmarkThink(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		s.now = m.think(s).next
+	}
+}
+
+func BenchmarkViewed(b *testing.B) {
+	c := New(Config{Shard: mesh.Shard{TickHz: 20, OriginUnixMilli: time.Now().UnixMilli()}}, []Spec{{Player: 1}})
+	v := view(1, 1, 0, 1)
+	b.ReportAllocs()
+	for b.Loop() {
+		v.Self.Tick++
+		c.bots[0].Viewed(v)
 	}
 }

@@ -102,12 +102,13 @@ func newMind(seed uint64, spec Spec, b body) mind {
 	return mind{spec: spec, body: b, rng: rand.New(rand.NewPCG(seed, uint64(spec.Player)))}
 }
 
-// present reports whether the bot wants to be logged in at now.
+// present reports whether the bot wants to be logged in at now. Whoever has a
+// path is there as long as that says, whatever calls it.
 func (m *mind) present(now time.Duration) bool {
 	if m.mode == modeLeave && now >= m.leaveAt || now < m.spec.JoinAt {
 		return false
 	}
-	if m.spec.Path == nil || m.mode != modeOwn {
+	if m.spec.Path == nil {
 		return true
 	}
 	_, ok := m.spec.Path(now)

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -111,13 +112,15 @@ func Write(report *scenario.Report, path string, out io.Writer) error {
 	if path == "" {
 		return nil
 	}
-	data, err := json.MarshalIndent(report, "", "  ")
-	if err != nil {
+	var data bytes.Buffer
+	in := json.NewEncoder(&data)
+	in.SetEscapeHTML(false) // so that >= reads as it was written
+	in.SetIndent("", "  ")
+	if err := in.Encode(report); err != nil {
 		return err
 	}
-	data = append(data, '\n')
 	if path == "-" {
-		_, err := out.Write(data)
+		_, err := out.Write(data.Bytes())
 		return err
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".report-*")
@@ -125,7 +128,7 @@ func Write(report *scenario.Report, path string, out io.Writer) error {
 		return err
 	}
 	defer os.Remove(f.Name())
-	_, err = f.Write(data)
+	_, err = f.Write(data.Bytes())
 	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
 		return err
 	}

@@ -61,7 +61,9 @@ func play(t *testing.T, text string, prepare func(*fakeWorld)) (report *scenario
 		s := parse(t, text)
 		w = newFakeWorld(t, s)
 		if prepare != nil {
+			w.mu.Lock()
 			prepare(w)
+			w.mu.Unlock()
 		}
 		seconds := 0
 		var err error
