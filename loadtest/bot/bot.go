@@ -251,12 +251,15 @@ func (b *bot) arrive(ctx context.Context, now time.Duration) time.Duration {
 	if now < b.retry || !b.mind.present(now) {
 		return max(b.retry, b.mind.spec.JoinAt, now+100*time.Millisecond)
 	}
+	b.mu.Lock()
+	b.state = joining // before it begins: it may be over at once
+	b.mu.Unlock()
 	if !b.crowd.begin(func() { b.join(ctx) }) {
+		b.mu.Lock()
+		b.state = away
+		b.mu.Unlock()
 		return now + 100*time.Millisecond // enough are logging in
 	}
-	b.mu.Lock()
-	b.state = joining
-	b.mu.Unlock()
 	b.retry = now + time.Second
 	if b.mind.spec.Path == nil {
 		b.tries++

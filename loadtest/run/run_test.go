@@ -36,7 +36,7 @@ events:
   - {at: 6s, act: {do: [drop, pickup, throw]}}
   - {at: 10s, kill: {node: busiest}}
   - {at: 12s, pause: {node: random, for: 2s}}
-  - {at: 15s, kill: {gateway: random}}
+  - {at: 15020ms, kill: {gateway: random}}
   - {at: 22s, disperse: {}}
 duration: 36s
 expect: {disconnects: 0, entities_lost: 0, entities_duplicated: 0, durable_lost: 0, joined: 26, "durable.acknowledged": ">20"}
