@@ -40,7 +40,7 @@ test-race: ## Run all tests under the race detector, the simulation for a few se
 	$(GO) test -race -timeout 10m $(TESTFLAGS) ./loadtest/sim -seeds 3
 
 test-seeds: ## Run the simulation: the mesh in virtual time under faults, SEEDS=50.
-	$(GO) test -timeout 10m $(TESTFLAGS) ./loadtest/sim -run 'TestSeeds$$' -seeds $(SEEDS)
+	$(GO) test -timeout 10m $(TESTFLAGS) ./loadtest/sim -run 'Seeds$$' -seeds $(SEEDS)
 
 lint: ## Check format and style, on every platform that is supported.
 	@unformatted="$$(gofmt -l control functions loadtest simnode 2>/dev/null)"; \
