@@ -39,8 +39,8 @@ import (
 )
 
 // RunNode runs a simulation node until it is drained and says so, or ctx ends:
-// then it stops as it is, as if it had been killed. SIGTERM and SIGINT drain
-// it, a second one ends the program, and so does the end of the lifeline.
+// then it stops as it is, as if it had been killed. SIGTERM, SIGINT and
+// SIGHUP drain it, a second one ends the program, and so does the end of the lifeline.
 // Errors are sentences for the user; nothing is left running.
 func RunNode(ctx context.Context, o options.Node) error {
 	return withStore(ctx, o.Process, o.Validate(), func(h *host) error { return h.runNode(o) })

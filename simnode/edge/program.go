@@ -46,10 +46,9 @@ func report(err error) int {
 // exitOrphan is the status of a process whose parent is gone.
 const exitOrphan = 3
 
-// obey listens to what is outside the process: the first SIGTERM or SIGINT
-// closes drain, the second ends the program; the end of file on the lifeline
-// ends it at once. SIGPIPE and SIGHUP are ignored: a log nobody reads any more
-// and a terminal that closes are no reason to die.
+// obey listens to what is outside the process: the first SIGTERM, SIGINT or
+// SIGHUP closes drain, the second ends the program; the end of file on the
+// lifeline ends it at once. A log that nobody reads any more does not.
 func obey(lifeline int) (drain <-chan struct{}, release func(), err error) {
 	leave, done := make(chan struct{}), make(chan struct{})
 	var tasks sync.WaitGroup
@@ -59,8 +58,8 @@ func obey(lifeline int) (drain <-chan struct{}, release func(), err error) {
 		}
 	}
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Ignore(syscall.SIGPIPE)
 	tasks.Go(func() {
 		for n := 0; ; n++ {
 			select {
@@ -84,12 +83,10 @@ func obey(lifeline int) (drain <-chan struct{}, release func(), err error) {
 // watchLifeline ends the program when the other end of the pipe is closed. Its
 // goroutine lasts as long as the program.
 func watchLifeline(fd int) error {
-	var s syscall.Stat_t
-	if err := syscall.Fstat(fd, &s); err != nil {
+	f := os.NewFile(uintptr(fd), "lifeline")
+	if _, err := f.Stat(); err != nil {
 		return fmt.Errorf("WEFT_LIFELINE_FD names descriptor %d, which is not open; unset it when the process is started by hand", fd)
 	}
-	syscall.CloseOnExec(fd)
-	f := os.NewFile(uintptr(fd), "lifeline")
 	go func() {
 		var b [1]byte
 		for {

@@ -59,6 +59,7 @@ func readLayout(ctx context.Context, s store.Layouts) (*mesh.Layout, error) {
 func watchLayout(k *intake, s store.Layouts, have uint64, fetch <-chan struct{}) {
 	poll := time.NewTicker(layoutEvery)
 	defer poll.Stop()
+	away := false // the store, when it was asked last
 	for {
 		select {
 		case <-fetch:
@@ -66,10 +67,14 @@ func watchLayout(k *intake, s store.Layouts, have uint64, fetch <-chan struct{})
 			call, cancel := context.WithTimeout(k.ctx, callTimeout)
 			v, err := s.LayoutVersion(call)
 			cancel()
-			if err != nil && k.ctx.Err() == nil {
-				k.log.warn("the layout's version cannot be read; trying again", "error", err)
+			switch {
+			case k.ctx.Err() != nil:
+			case err != nil && !away:
+				k.log.warn("the store is away; zones stay where they are until it is back", "error", err)
+			case err == nil && away:
+				k.log.info("the store is back")
 			}
-			if err != nil || v <= have {
+			if away = err != nil; err != nil || v <= have {
 				continue
 			}
 		case <-k.ctx.Done():
