@@ -48,19 +48,28 @@ func (f *fleet) Start(ctx context.Context, s launch.Spec) (launch.Instance, erro
 	if s.Role == mesh.RoleNode {
 		s.Env = append(s.Env, fmt.Sprintf("WEFT_NODE_ACTORS=%d", f.m.cfg.NodeActors), fmt.Sprintf("WEFT_ACTOR_COST_US=%d", f.m.cfg.ActorCostUS))
 	}
-	return f.Launcher.Start(ctx, s)
+	i, err := f.Launcher.Start(ctx, s)
+	if err != nil && ctx.Err() == nil {
+		f.failed(err)
+	}
+	return i, err
+}
+
+// failed tells a start that waits for the first processes.
+func (f *fleet) failed(err error) {
+	if !f.m.ready.Load() {
+		select {
+		case f.m.deaths <- err:
+		default:
+		}
+	}
 }
 
 // exited says of a child how it ended.
 func (f *fleet) exited(e proclaunch.Exit) {
 	if _, drill := f.killed.LoadAndDelete(e.Instance.Node); e.Err != nil && !drill {
 		f.m.cfg.Log.Warn("a process ended by itself", "process", e.Instance.Node, "err", e.Err)
-		if !f.m.ready.Load() {
-			select {
-			case f.m.deaths <- e.Err:
-			default:
-			}
-		}
+		f.failed(e.Err)
 	} else {
 		f.m.cfg.Log.Info("a process ended", "process", e.Instance.Node)
 	}
@@ -154,7 +163,7 @@ func (m *Mesh) awaitGateways(ctx context.Context, n int) error {
 				}
 			case err := <-m.deaths:
 				if deaths++; deaths >= deathsAtStart {
-					return fmt.Errorf("%w: its processes end as soon as they start: %w", ErrNotReady, err)
+					return fmt.Errorf("%w: its processes do not run: %w", ErrNotReady, err)
 				}
 			case err := <-watched:
 				watched <- err

@@ -75,7 +75,6 @@ type World struct {
 	Key      options.Key
 	StoreURL string // with its token: for processes of this machine only
 	Store    *natsstore.Store
-	Log      *slog.Logger
 }
 
 // The errors of Start that a program may tell apart; their texts are sentences.
@@ -97,9 +96,10 @@ const (
 	// first is ready; then it is no accident.
 	deathsAtStart = 2
 	// leavePatience is how long gateways may take to say goodbye at the end,
-	// nodeGrace how long nodes may after them.
+	// nodeGrace how long nodes may after them: nobody takes their zones over, so it is
+	// only for what they are about to write.
 	leavePatience = 4 * time.Second
-	nodeGrace     = 3 * time.Second
+	nodeGrace     = 1500 * time.Millisecond
 )
 
 // Mesh is a running mesh. Its methods may be called concurrently.
@@ -138,7 +138,7 @@ func Start(ctx context.Context, cfg Config) (*Mesh, error) {
 			return nil, fmt.Errorf("nodes cannot be limited to a share of a core: %w", err)
 		}
 	}
-	m := &Mesh{cfg: cfg, deaths: make(chan error, deathsAtStart), world: World{Log: cfg.Log}}
+	m := &Mesh{cfg: cfg, deaths: make(chan error, deathsAtStart)}
 	if err := m.start(ctx, plan); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}

@@ -30,7 +30,7 @@ func Interruptible(errs io.Writer) (ctx context.Context, release func()) {
 			if n > 0 {
 				os.Exit(run.ExitFailed)
 			}
-			fmt.Fprintln(errs, "\nputting the world to sleep; once more to end at once")
+			fmt.Fprintln(errs, "\nending in good order; once more to end at once")
 			cancel()
 		}
 	})

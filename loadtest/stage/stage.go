@@ -6,6 +6,7 @@ package stage
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -76,7 +77,7 @@ func tickets(w local.World) (func(mesh.PlayerID) string, error) {
 type eye struct{ *edge.Observer }
 
 func observe(ctx context.Context, w local.World) (dashboard.MapFeed, func(), error) {
-	o, err := edge.Observe(ctx, w.Store, w.Key, w.Log)
+	o, err := edge.Observe(ctx, w.Store, w.Key, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -40,7 +40,7 @@ export function showHeadline(list, h) {
 }
 
 export function showFleet(nodes, gateways, processes) {
-  const of = (role) => processes.filter((p) => p.role === role).sort((a, b) => a.id.localeCompare(b.id, 'en', { numeric: true }));
+  const of = (role) => processes.filter((p) => p.role === role && p.state !== 'stopped').sort((a, b) => a.id.localeCompare(b.id, 'en', { numeric: true }));
   nodes.replaceChildren(...filled(of('node').map((p) => row(p, true, [whole(p.zones), p.capacity ? `${p.actors} / ${p.capacity}` : whole(p.actors), tick(p), [missed(p), p.ticks_missed > p.ticks / 20 ? 'warn' : '']])), 6, 'no node runs: the world sleeps in the store'));
   gateways.replaceChildren(...filled(of('gateway').map((p) => row(p, false, [whole(p.clients), tick(p), whole(p.refused_inputs)])), 5, 'no gateway runs'));
 }
@@ -64,7 +64,7 @@ function row(p, coloured, cells) {
     name.append(swatch);
   }
   name.append(p.id);
-  const silent = p.reported && p.state !== 'stopped' && p.silent_ms > 4000;
+  const silent = p.reported && p.silent_ms > 4000;
   const state = silent ? `silent ${Math.round(p.silent_ms / 1000)} s` : p.reported || p.state !== 'ready' ? (coloured && p.state === 'ready' && !p.zones ? 'warm' : p.state) : 'starting';
   tr.append(name, el('td', state, { 'data-level': silent ? 'bad' : p.state === 'draining' ? 'warn' : '' }));
   for (const c of cells) {
