@@ -14,6 +14,7 @@ import (
 // checker holds what must be true, at every tick and in the end.
 type checker struct {
 	s          *Sim
+	books      books
 	items      []mesh.EntityID
 	opened     map[mesh.ZoneID]mesh.Epoch // the highest epoch that was ever open
 	owner      map[mesh.EntityID]string
@@ -21,7 +22,7 @@ type checker struct {
 }
 
 func (c *checker) init(s *Sim) {
-	c.s = s
+	c.s, c.books = s, newBooks(s)
 	c.opened = map[mesh.ZoneID]mesh.Epoch{}
 	c.owner = map[mesh.EntityID]string{}
 }
@@ -62,6 +63,7 @@ func (c *checker) performed(r *process.Request, a *process.Answer) {
 	if a.Verdict != process.OK {
 		return
 	}
+	c.books.performed(r)
 	var e mesh.Epoch
 	switch r.Op {
 	case process.OpAppend:
@@ -89,6 +91,7 @@ func (c *checker) end() {
 		s.fail("no layout: %v", err)
 		return
 	}
+	c.books.end(&l)
 	homes := map[mesh.EntityID][]mesh.ZoneID{}
 	state := map[mesh.EntityID]mesh.Entity{}
 	for _, z := range l.Zones {
@@ -101,6 +104,7 @@ func (c *checker) end() {
 			s.fail("zone %d is not open at %s (epoch %d)", z.ID, z.Owner.Node, z.Epoch)
 			return
 		}
+		c.books.moved(z.ID)
 		d, err := c.durable(z.ID)
 		if err != nil {
 			s.fail("zone %d does not load: %v", z.ID, err)

@@ -88,6 +88,7 @@ func (s *Sim) toClient(p *proc, e *process.Effect) {
 	}
 	m := e.ServerMessage
 	if m == nil {
+		s.spoken.Write(e.Data)
 		if wire.IsView(e.Data) {
 			if err := wire.DecodeView(e.Data, &c.view); err != nil {
 				s.fail("a view does not decode: %v", err)

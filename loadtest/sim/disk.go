@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"weft/control/store"
@@ -53,6 +54,7 @@ func (d *disk) request(s *Sim, p *proc, r *process.Request) {
 // perform carries a request out on the store, watching what it does.
 func (s *Sim) perform(r *process.Request) process.Answer {
 	a := call(s.store, r)
+	fmt.Fprintf(s.spoken, "%d %d %d %x %s %d", r.Op, r.Zone, r.Slot.Position, r.Slot.Data, r.Key, a.Verdict)
 	s.check.performed(r, &a)
 	if a.Verdict == process.Stale {
 		s.stats.Refused++

@@ -19,7 +19,8 @@ type Faults struct {
 
 	KillsPerMinute, PausesPerMinute, GatewayKillsPerMinute float64
 	ResetsPerMinute, PartitionsPerMinute, OutagesPerMinute float64
-	PauseUpTo, PartitionUpTo, OutageUpTo                   time.Duration
+	BlindsPerMinute                                        float64 // a process reads an old layout for a while
+	PauseUpTo, PartitionUpTo, OutageUpTo, BlindUpTo        time.Duration
 }
 
 // AllFaults switches everything on.
@@ -31,6 +32,7 @@ func AllFaults() Faults {
 		KillsPerMinute: 10, PausesPerMinute: 10, GatewayKillsPerMinute: 2,
 		ResetsPerMinute: 10, PartitionsPerMinute: 4, OutagesPerMinute: 2,
 		PauseUpTo: 6 * time.Second, PartitionUpTo: 5 * time.Second, OutageUpTo: 4 * time.Second,
+		BlindsPerMinute: 20, BlindUpTo: 4 * time.Second,
 	}
 }
 
@@ -45,6 +47,7 @@ func (s *Sim) scheduleFaults() {
 	s.poisson(f.ResetsPerMinute, s.resetLink)
 	s.poisson(f.PartitionsPerMinute, s.partition)
 	s.poisson(f.OutagesPerMinute, s.outage)
+	s.poisson(f.BlindsPerMinute, s.blindfold)
 }
 
 // poisson calls do at random times while faults last.
@@ -166,6 +169,19 @@ func (s *Sim) outage() {
 	})
 }
 
+// blindfold shows a process an old layout: it may go on as the owner of what
+// another has taken over, and only the store can tell it.
+func (s *Sim) blindfold() {
+	p := s.procs[s.rng.IntN(len(s.procs))]
+	if !p.alive || p.blind {
+		return
+	}
+	s.stats.Blinds++
+	s.note("%s reads an old layout", p.self.ID)
+	p.blind = true
+	s.after(s.between(200*time.Millisecond, s.cfg.Faults.BlindUpTo), func() { p.blind = false })
+}
+
 // calm ends the faults.
 func (s *Sim) calm() {
 	s.note("faults end")
@@ -173,6 +189,7 @@ func (s *Sim) calm() {
 	s.disk.down = false
 	clear(s.net.cut)
 	for _, p := range s.procs {
+		p.blind = false
 		s.resume(p)
 	}
 	for len(s.live(mesh.RoleNode)) < 2 {

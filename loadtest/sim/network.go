@@ -69,6 +69,7 @@ func (n *network) send(s *Sim, from *proc, to mesh.NodeID, m wire.PeerMessage) {
 		return
 	}
 	data := wire.AppendPeer(nil, m)
+	s.spoken.Write(data)
 	f := &s.cfg.Faults
 	copies := 1
 	delay := s.between(200*time.Microsecond, 3*time.Millisecond)

@@ -8,7 +8,10 @@ package sim
 import (
 	"container/heap"
 	"fmt"
+	"hash"
+	"hash/fnv"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"weft/control/mesh"
@@ -46,6 +49,7 @@ type Result struct {
 	Violation string // empty: none
 	At        time.Duration
 	Stats     Stats
+	Hash      uint64   // of everything said and stored, in order
 	Trace     []string // the last events, if a violation was found
 }
 
@@ -54,6 +58,7 @@ type Stats struct {
 	Steps, Messages, StoreCalls, Refused         int
 	Kills, Pauses, Restarts, Takeovers, Layouts  int
 	Crossings, Acked, Picks, Outages, Partitions int
+	Blinds                                       int
 }
 
 // origin is virtual time zero on the wall.
@@ -82,6 +87,7 @@ type Sim struct {
 	faulting    bool
 	check       checker
 	stats       Stats
+	spoken      hash.Hash64
 	violation   string
 	violatedAt  time.Duration
 	trace       []string
@@ -116,8 +122,10 @@ type proc struct {
 	token   string // of its launch
 	alive   bool
 	pausing bool
+	blind   bool            // it reads an old layout
 	queue   []process.Event // while paused
 	skipped int
+	ticked  mesh.Tick
 	version uint64
 	drift   float64 // its clock's rate
 	up      map[mesh.NodeID]mesh.Incarnation
@@ -127,7 +135,7 @@ type proc struct {
 // Run simulates one seed.
 func Run(seed uint64, cfg Config) Result {
 	s := &Sim{
-		cfg: cfg, rng: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)),
+		cfg: cfg, spoken: fnv.New64a(), rng: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)),
 		store: memstore.New(), rules: world.Tavern{},
 	}
 	half := cfg.WidthM / 2
@@ -165,7 +173,7 @@ func Run(seed uint64, cfg Config) Result {
 	if s.violation == "" {
 		s.check.end()
 	}
-	return Result{Seed: seed, Violation: s.violation, At: s.violatedAt, Stats: s.stats, Trace: s.trace}
+	return Result{Seed: seed, Violation: s.violation, At: s.violatedAt, Stats: s.stats, Hash: s.spoken.Sum64(), Trace: s.trace}
 }
 
 func (s *Sim) runUntil(t time.Duration) {
@@ -262,7 +270,8 @@ func (s *Sim) tick(p *proc) {
 	ev := process.Event{Kind: process.EventTick, Tick: s.shard.TickAt(s.wall()), Skipped: p.skipped}
 	ev.LateUS = uint32(p.skipped) * 50_000
 	p.skipped = 0
-	if ev.Tick > 0 {
+	if ev.Tick > p.ticked { // a fast clock may wake it twice in a tick
+		p.ticked = ev.Tick
 		s.deliver(p, ev)
 	}
 }
@@ -307,6 +316,7 @@ func (s *Sim) deliver(p *proc, ev process.Event) {
 func (s *Sim) carryOut(p *proc, e *process.Effect) {
 	switch e.Kind {
 	case process.EffectSend:
+		s.check.books.said(p, e.Message)
 		s.net.send(s, p, e.Peer, e.Message)
 	case process.EffectRequest:
 		s.disk.request(s, p, e.Request)
@@ -316,6 +326,9 @@ func (s *Sim) carryOut(p *proc, e *process.Effect) {
 		s.note("%s stops: %s", p.self.ID, e.Reason)
 		s.kill(p)
 	case process.EffectLog:
+		if strings.Contains(e.Reason, "does not decode") {
+			s.fail("%s: %s", p.self.ID, e.Reason)
+		}
 		s.note("%s: %s", p.self.ID, e.Reason)
 	case process.EffectClient, process.EffectClientClose:
 		s.toClient(p, e)
@@ -331,7 +344,7 @@ func (s *Sim) pollLayout(p *proc) {
 }
 
 func (s *Sim) fetchLayout(p *proc) {
-	if !p.alive || s.disk.down {
+	if !p.alive || p.pausing || p.blind || s.disk.down {
 		return
 	}
 	l, err := s.store.Layout(ctx)

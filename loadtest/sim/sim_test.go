@@ -4,6 +4,7 @@ import (
 	"flag"
 	"strings"
 	"testing"
+	"time"
 )
 
 var (
@@ -26,4 +27,17 @@ func TestSeeds(t *testing.T) {
 		}
 	}
 	t.Logf("%+v", total)
+}
+
+// TestSameSeedSameRun: the order of a map must never show in what is said.
+func TestSameSeedSameRun(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.FaultFor, cfg.SettleFor = 10*time.Second, time.Second
+	a, b := Run(*first, cfg), Run(*first, cfg)
+	if a.Hash != b.Hash || a.Stats != b.Stats {
+		t.Errorf("seed %d: two runs differ:\n%x %+v\n%x %+v", *first, a.Hash, a.Stats, b.Hash, b.Stats)
+	}
+	if c := Run(*first+1, cfg); c.Hash == a.Hash {
+		t.Error("another seed gives the same run: the hash sees nothing")
+	}
 }
