@@ -76,7 +76,7 @@ func (n *Node) reachable(to mesh.ZoneID) bool {
 	if entry.Owner.Node == n.self.ID {
 		return n.openZoneByID(to) != nil
 	}
-	if s := n.sources[to]; s != nil {
+	if s := n.source(to); s != nil {
 		return s.decoder.Zone != 0 && s.decoder.Epoch >= entry.Epoch && n.tick <= s.frameAt+n.cfg.SilentTicks
 	}
 	p := n.peer(entry.Owner.Node)
@@ -125,6 +125,7 @@ func (n *Node) markDurable(z *zone, number uint64) {
 	}
 	record := z.auth.Marked(number)
 	members := make([]mesh.Entity, 0, len(m.members))
+	var owed []mesh.Impact // effects on those that leave go after them
 	for i, id := range m.members {
 		e, ok := z.world.Remove(id)
 		if !ok {
@@ -132,7 +133,11 @@ func (n *Node) markDurable(z *zone, number uint64) {
 		}
 		e.Hop = max(e.Hop+1, record[i].Hop)
 		members = append(members, e)
+		owed = z.effects.claim(id, owed)
 		z.left(n, id, m.to)
+	}
+	for _, i := range z.world.Owed(owed) {
+		n.queueImpact(z, m.to, i)
 	}
 	n.step(z, authority.Event{Kind: authority.Sent, N: number, Tick: n.tick, Members: members})
 	z.showSent(number, members)
@@ -152,7 +157,7 @@ func (z *zone) left(n *Node, id mesh.EntityID, to mesh.ZoneID) {
 	if n.bodies[p] == z {
 		delete(n.bodies, p)
 	}
-	n.left[p] = forwarding{to, n.tick + 100}
+	n.left[p] = forwarding{to, n.tick + forwardTicks}
 }
 
 // cancel takes a mark back that was never sent: its members are residents
@@ -232,7 +237,9 @@ func (n *Node) onTransfer(m *wire.Transfer) {
 	entities := slices.Clone(m.Members)
 	for i := range entities {
 		entities[i].Flags &^= mesh.Outbound
-		entities[i].Placed = n.tick
+		if entities[i].ID.Kind() != mesh.KindRocket { // its fuse burns from its shot on
+			entities[i].Placed = n.nextTick(z)
+		}
 		n.install(z, entities[i])
 	}
 	n.counters.Crossings++

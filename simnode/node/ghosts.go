@@ -1,8 +1,8 @@
 package node
 
 import (
+	"cmp"
 	"errors"
-	"maps"
 	"slices"
 
 	"weft/control/mesh"
@@ -33,7 +33,18 @@ func (n *Node) ghostMargin(z *zone) int32 {
 	return z.world.InteractionRadius() + n.cfg.GhostSlackUnits
 }
 
-func (n *Node) sourceIDs() []mesh.ZoneID { return slices.Sorted(maps.Keys(n.sources)) }
+// source returns the followed zone of that id, or nil.
+func (n *Node) source(id mesh.ZoneID) *source {
+	i, ok := n.sourceAt(id)
+	if !ok {
+		return nil
+	}
+	return n.sources[i]
+}
+
+func (n *Node) sourceAt(id mesh.ZoneID) (int, bool) {
+	return slices.BinarySearchFunc(n.sources, id, func(s *source, id mesh.ZoneID) int { return cmp.Compare(s.zone, id) })
+}
 
 // chooseSources follows every zone near one of ours, whatever its layer, and
 // lets the others go.
@@ -41,31 +52,34 @@ func (n *Node) chooseSources() {
 	if n.layout == nil {
 		return
 	}
-	want := map[mesh.ZoneID]bool{}
-	for _, z := range n.zones {
+	n.sources = slices.DeleteFunc(n.sources, func(s *source) bool {
+		if entry, ok := n.layout.Zone(s.zone); ok && n.wants(&entry) {
+			return false
+		}
+		n.leaveSource(s.zone)
+		return true
+	})
+	for k := range n.layout.Zones {
+		entry := &n.layout.Zones[k]
+		if i, ok := n.sourceAt(entry.ID); ok {
+			n.freshen(n.sources[i])
+		} else if n.wants(entry) {
+			s := &source{zone: entry.ID, frameAt: n.tick}
+			n.sources = slices.Insert(n.sources, i, s)
+			n.subscribe(s)
+		}
+	}
+}
+
+// wants reports whether a zone is near one of this node's others.
+func (n *Node) wants(entry *mesh.Zone) bool {
+	return slices.ContainsFunc(n.zones, func(z *zone) bool {
 		reach := z.box.Grow(n.ghostMargin(z))
 		if z.world != nil {
 			reach = cover(reach, z.area)
 		}
-		for _, entry := range n.layout.Zones {
-			if entry.ID != z.id && entry.Box.Overlaps(reach) {
-				want[entry.ID] = true
-			}
-		}
-	}
-	for _, id := range n.sourceIDs() {
-		if !want[id] {
-			n.dropSource(id)
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(want)) {
-		if n.sources[id] == nil {
-			n.sources[id] = &source{zone: id, frameAt: n.tick}
-			n.subscribe(n.sources[id])
-		} else {
-			n.freshen(n.sources[id])
-		}
-	}
+		return entry.ID != z.id && entry.Box.Overlaps(reach)
+	})
 }
 
 func cover(a, b mesh.Box) mesh.Box {
@@ -75,8 +89,8 @@ func cover(a, b mesh.Box) mesh.Box {
 	}
 }
 
-func (n *Node) dropSource(id mesh.ZoneID) {
-	delete(n.sources, id)
+// leaveSource undoes what following a zone has brought.
+func (n *Node) leaveSource(id mesh.ZoneID) {
 	for _, z := range n.zones {
 		z.forgetGhosts(id)
 	}
@@ -139,17 +153,36 @@ func (n *Node) keepSources() {
 	if n.layout == nil {
 		return
 	}
-	for _, id := range n.sourceIDs() {
-		s := n.sources[id]
+	for _, s := range n.sources {
 		if n.tick > s.frameAt+n.cfg.SilentTicks && n.tick >= s.askedAt+20 {
 			n.subscribe(s)
 		}
 		n.freshen(s)
 	}
 	for _, z := range n.zones {
-		if z.auth.Open() && (n.tick+mesh.Tick(z.id))%10 == 0 {
+		if z.auth.Open() && n.tick >= z.gatherAt {
+			z.gatherAt = n.tick + gatherTicks
 			n.gatherGhosts(z)
 		}
+	}
+}
+
+// gatherTicks is how often a zone looks for ghosts anew.
+const gatherTicks = 10
+
+// subscriber gets a zone's frames.
+type subscriber struct {
+	peer mesh.NodeID
+	key  bool // a key frame first
+}
+
+func (z *zone) subscriberAt(id mesh.NodeID) (int, bool) {
+	return slices.BinarySearchFunc(z.subs, id, func(s subscriber, id mesh.NodeID) int { return cmp.Compare(s.peer, id) })
+}
+
+func (z *zone) unsubscribe(id mesh.NodeID) {
+	if i, ok := z.subscriberAt(id); ok {
+		z.subs = slices.Delete(z.subs, i, i+1)
 	}
 }
 
@@ -159,15 +192,19 @@ func (n *Node) onSubscribe(from mesh.NodeID, m *wire.Subscribe) {
 	if z == nil {
 		return
 	}
-	if m.Off {
-		delete(z.subs, from)
-		return
+	i, ok := z.subscriberAt(from)
+	switch {
+	case m.Off:
+		z.unsubscribe(from)
+	case ok:
+		z.subs[i].key = true
+	default:
+		z.subs = slices.Insert(z.subs, i, subscriber{from, true})
 	}
-	z.subs[from] = true
 }
 
 func (n *Node) onFrame(from mesh.NodeID, m *wire.Frame) {
-	s := n.sources[m.Zone]
+	s := n.source(m.Zone)
 	if s == nil {
 		return
 	}
@@ -180,7 +217,7 @@ func (n *Node) onFrame(from mesh.NodeID, m *wire.Frame) {
 
 // localFrame shows a zone of this node to its neighbours on this node.
 func (n *Node) localFrame(z *zone) {
-	s := n.sources[z.id]
+	s := n.source(z.id)
 	if s == nil {
 		return
 	}
@@ -269,18 +306,18 @@ func (n *Node) gatherGhosts(z *zone) {
 		if g.from == z.id {
 			continue // left, and not yet seen at its target
 		}
-		if s := n.sources[g.from]; s == nil {
+		if s := n.source(g.from); s == nil {
 			z.dropGhost(id)
 		} else if i, ok := s.decoder.Slot(id); !ok || !z.area.Contains(s.decoder.Poses[i].Pos) {
 			z.dropGhost(id)
 		}
 	}
-	for _, id := range n.sourceIDs() {
-		if id == z.id {
+	for _, s := range n.sources {
+		if s.zone == z.id {
 			continue
 		}
-		for _, p := range n.sources[id].decoder.Poses {
-			z.consider(id, p)
+		for _, p := range s.decoder.Poses {
+			z.consider(s.zone, p)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -11,33 +12,57 @@ import (
 // effects are the impacts between a zone and others. They are volatile: each
 // is applied once per incarnation of source and target, in order.
 type effects struct {
-	out     map[mesh.ZoneID]*impactQueue
-	in      map[impactSource]uint64 // the number expected next
-	pending []mesh.Impact           // for the next tick
+	out     []*impactQueue // by target
+	in      map[mesh.ZoneID]impactSource
+	pending []mesh.Impact // for the next tick
 	taken   []mesh.Impact
 }
 
+// impactSource is how far the impacts of a zone were taken.
 type impactSource struct {
-	zone  mesh.ZoneID
 	epoch mesh.Epoch
+	next  uint64 // the number expected
 }
 
 // impactQueue holds what a target zone has not yet acknowledged.
 type impactQueue struct {
+	to       mesh.ZoneID
 	base     uint64 // the number of queue[0]
 	queue    []mesh.Impact
 	told     uint64 // sent below this
 	repeatAt mesh.Tick
 }
 
-func newEffects() effects {
-	return effects{out: map[mesh.ZoneID]*impactQueue{}, in: map[impactSource]uint64{}}
-}
+func newEffects() effects { return effects{in: map[mesh.ZoneID]impactSource{}} }
 
 // take returns the impacts for this tick; the slice holds until the next take.
 func (f *effects) take() []mesh.Impact {
 	f.pending, f.taken = f.taken[:0], f.pending
 	return f.taken
+}
+
+// claim appends the impacts that wait for id to dst: they must follow it.
+func (f *effects) claim(id mesh.EntityID, dst []mesh.Impact) []mesh.Impact {
+	kept := f.pending[:0]
+	for _, i := range f.pending {
+		if i.Target == id {
+			dst = append(dst, i)
+		} else {
+			kept = append(kept, i)
+		}
+	}
+	f.pending = kept
+	return dst
+}
+
+// forget drops what concerns zones that the layout has removed.
+func (f *effects) forget(l *mesh.Layout) {
+	f.out = slices.DeleteFunc(f.out, func(q *impactQueue) bool { return l.Index(q.to) < 0 })
+	maps.DeleteFunc(f.in, func(from mesh.ZoneID, _ impactSource) bool { return l.Index(from) < 0 })
+}
+
+func (f *effects) at(to mesh.ZoneID) (int, bool) {
+	return slices.BinarySearchFunc(f.out, to, func(q *impactQueue, to mesh.ZoneID) int { return cmp.Compare(q.to, to) })
 }
 
 // sendImpacts queues what z's world did to ghosts, each to the zone that shows
@@ -48,11 +73,7 @@ func (n *Node) sendImpacts(z *zone, impacts []mesh.Impact) {
 			n.queueImpact(z, g.from, i)
 		}
 	}
-	if len(z.effects.out) == 0 {
-		return
-	}
-	for _, to := range slices.Sorted(maps.Keys(z.effects.out)) {
-		q := z.effects.out[to]
+	for _, q := range z.effects.out {
 		end := q.base + uint64(len(q.queue))
 		if len(q.queue) == 0 || q.told == end && n.tick < q.repeatAt {
 			continue
@@ -62,8 +83,8 @@ func (n *Node) sendImpacts(z *zone, impacts []mesh.Impact) {
 			first = q.base
 		}
 		q.told, q.repeatAt = end, n.tick+n.cfg.RepeatTicks
-		n.sendZone(to, &wire.Impacts{
-			From: z.id, Epoch: z.auth.Epoch(), To: to, Base: q.base, First: first,
+		n.sendZone(q.to, &wire.Impacts{
+			From: z.id, Epoch: z.auth.Epoch(), To: q.to, Base: q.base, First: first,
 			Impacts: slices.Clone(q.queue[first-q.base:]),
 		})
 	}
@@ -78,12 +99,11 @@ func (n *Node) queueImpact(z *zone, to mesh.ZoneID, i mesh.Impact) {
 	if to == z.id || to == 0 {
 		return
 	}
-	q := z.effects.out[to]
-	if q == nil {
-		q = &impactQueue{base: 1, told: 1}
-		z.effects.out[to] = q
+	k, ok := z.effects.at(to)
+	if !ok {
+		z.effects.out = slices.Insert(z.effects.out, k, &impactQueue{to: to, base: 1, told: 1})
 	}
-	if len(q.queue) < n.cfg.MaxImpacts {
+	if q := z.effects.out[k]; len(q.queue) < n.cfg.MaxImpacts {
 		q.queue = append(q.queue, i)
 	}
 }
@@ -107,19 +127,20 @@ func (n *Node) onImpacts(m *wire.Impacts) {
 	if z == nil {
 		return
 	}
-	source := impactSource{m.From, m.Epoch}
-	next, known := z.effects.in[source]
-	if !known {
-		n.forgetOldSources(z, source)
-		next = m.Base
+	source, known := z.effects.in[m.From]
+	switch {
+	case known && m.Epoch < source.epoch:
+		return // of an owner that was replaced since
+	case !known || m.Epoch > source.epoch:
+		source = impactSource{m.Epoch, m.Base}
 	}
-	if m.First <= next {
+	if m.First <= source.next {
 		for k, i := range m.Impacts {
 			number := m.First + uint64(k)
-			if number < next {
+			if number < source.next {
 				continue
 			}
-			next = number + 1
+			source.next = number + 1
 			if z.world.Has(i.Target) {
 				z.effects.pending = append(z.effects.pending, i)
 			} else if g, ok := z.ghosts[i.Target]; ok && i.Target.Kind() != mesh.KindRocket {
@@ -127,13 +148,8 @@ func (n *Node) onImpacts(m *wire.Impacts) {
 			}
 		}
 	}
-	z.effects.in[source] = next
-	n.sendZone(m.From, &wire.ImpactAck{From: m.From, Epoch: m.Epoch, To: m.To, Next: next})
-}
-
-// forgetOldSources drops what is known of earlier epochs of the same zone.
-func (n *Node) forgetOldSources(z *zone, s impactSource) {
-	maps.DeleteFunc(z.effects.in, func(old impactSource, _ uint64) bool { return old.zone == s.zone && old.epoch < s.epoch })
+	z.effects.in[m.From] = source
+	n.sendZone(m.From, &wire.ImpactAck{From: m.From, Epoch: m.Epoch, To: m.To, Next: source.next})
 }
 
 func (n *Node) onImpactAck(m *wire.ImpactAck) {
@@ -141,8 +157,12 @@ func (n *Node) onImpactAck(m *wire.ImpactAck) {
 	if z == nil || z.auth.Epoch() != m.Epoch {
 		return
 	}
-	q := z.effects.out[m.To]
-	if q == nil || m.Next <= q.base || m.Next > q.base+uint64(len(q.queue)) {
+	k, ok := z.effects.at(m.To)
+	if !ok {
+		return
+	}
+	q := z.effects.out[k]
+	if m.Next <= q.base || m.Next > q.base+uint64(len(q.queue)) {
 		return
 	}
 	q.queue = slices.Delete(q.queue, 0, int(m.Next-q.base))

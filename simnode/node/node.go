@@ -6,7 +6,6 @@ package node
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"weft/control/mesh"
@@ -27,6 +26,7 @@ type Config struct {
 	MaxMarksPerTick  int   // per zone: a moved border is crossed at this rate
 	MaxActors        int   // declared capacity
 	SilentTicks      mesh.Tick
+	BrokenTicks      mesh.Tick // a connection that is not made again for so long is broken
 	LateTicks        mesh.Tick // own lateness above which evidence of silence is discarded
 	RelayTicks       mesh.Tick // a peer unreachable for so long is reached through a gateway
 	IdleTicks        mesh.Tick // a body without a client stands this long
@@ -43,7 +43,7 @@ func DefaultConfig() Config {
 		ReportEveryTicks: 20, PoseEveryTicks: 20,
 		MarginUnits: mesh.UnitsPerMeter / 2, GhostSlackUnits: 24 * mesh.UnitsPerMeter,
 		MaxMarksPerTick: 64, MaxActors: 250,
-		SilentTicks: 10, LateTicks: 5, RelayTicks: 5,
+		SilentTicks: 10, BrokenTicks: 40, LateTicks: 5, RelayTicks: 5,
 		IdleTicks: 600, AttendTicks: 200, PickGiveUpTicks: 100, RepeatTicks: 10,
 		MaxImpacts: wire.MaxImpacts,
 	}
@@ -58,9 +58,9 @@ type Node struct {
 
 	tick    mesh.Tick
 	layout  *mesh.Layout
-	zones   []*zone // by id
-	sources map[mesh.ZoneID]*source
-	peers   []*peer // by id
+	zones   []*zone   // by id
+	sources []*source // by zone
+	peers   []*peer   // by id
 	bodies  map[mesh.PlayerID]*zone
 	left    map[mesh.PlayerID]forwarding
 
@@ -74,7 +74,13 @@ type Node struct {
 	counters   mesh.Counters
 	sequence   uint64
 	suspicions uint64
-	announced  mesh.ProcessState
+	announced  mesh.ProcessState // as the store has it
+	announcing mesh.ProcessState // as the outstanding call has it, or 0
+	reporting  bool              // a report has no answer yet
+	reportAt   mesh.Tick
+	forgetAt   mesh.Tick
+	lost       map[mesh.ZoneID]mesh.Epoch // holds that ended while the layout names this node
+	admitAt    mesh.Tick
 	stopped    bool
 }
 
@@ -87,6 +93,9 @@ type peer struct {
 	heard       mesh.Tick // last frame or word, for silence
 	accused     mesh.Tick
 }
+
+// forwardTicks is how long events for a body that left are sent after it.
+const forwardTicks = 100
 
 // forwarding remembers where a body went, for events on their way here.
 type forwarding struct {
@@ -110,12 +119,13 @@ type ack struct {
 
 // New returns a node that owns nothing yet.
 func New(cfg Config, self mesh.Process, rules world.Rules) *Node {
+	self.State = mesh.Ready
 	return &Node{
 		cfg: cfg, self: self, rules: rules,
-		sources: map[mesh.ZoneID]*source{},
-		bodies:  map[mesh.PlayerID]*zone{},
-		left:    map[mesh.PlayerID]forwarding{},
-		acks:    map[uint64]ack{},
+		bodies: map[mesh.PlayerID]*zone{},
+		left:   map[mesh.PlayerID]forwarding{},
+		acks:   map[uint64]ack{},
+		lost:   map[mesh.ZoneID]mesh.Epoch{},
 	}
 }
 
@@ -144,8 +154,10 @@ func (n *Node) Step(ev process.Event) []process.Effect {
 	case process.EventAnswer:
 		n.onAnswer(ev.Answer)
 	case process.EventDrain:
-		n.self.State = mesh.Draining
-		n.announce()
+		if n.self.State != mesh.Stopped {
+			n.self.State = mesh.Draining
+			n.announce()
+		}
 	}
 	n.settle()
 	return n.out
@@ -190,8 +202,7 @@ func (n *Node) carryOut(z *zone, e authority.Effect) {
 	case authority.Landed, authority.Forgotten:
 		z.dropOutbound(e.N)
 	case authority.Stopped:
-		n.log(fmt.Sprintf("zone %d stopped: %s", z.id, e.Reason))
-		n.dropZone(z)
+		n.loseZone(z, e.Reason)
 	}
 }
 
@@ -242,7 +253,7 @@ func (n *Node) relay() *peer {
 }
 
 func (n *Node) peer(id mesh.NodeID) *peer {
-	i, ok := slices.BinarySearchFunc(n.peers, id, func(p *peer, id mesh.NodeID) int { return cmp.Compare(p.id, id) })
+	i, ok := n.peerAt(id)
 	if !ok {
 		return nil
 	}
@@ -264,27 +275,46 @@ func (n *Node) openZoneByID(id mesh.ZoneID) *zone {
 	return nil
 }
 
-func (n *Node) peerUp(ev process.Event) {
-	p := n.peer(ev.Peer)
-	if p == nil {
-		p = &peer{id: ev.Peer}
-		i, _ := slices.BinarySearchFunc(n.peers, ev.Peer, func(p *peer, id mesh.NodeID) int { return cmp.Compare(p.id, id) })
-		n.peers = slices.Insert(n.peers, i, p)
+// meet returns the peer of that id, known or not.
+func (n *Node) meet(id mesh.NodeID) *peer {
+	i, ok := n.peerAt(id)
+	if !ok {
+		n.peers = slices.Insert(n.peers, i, &peer{id: id})
 	}
+	return n.peers[i]
+}
+
+func (n *Node) peerAt(id mesh.NodeID) (int, bool) {
+	return slices.BinarySearchFunc(n.peers, id, func(p *peer, id mesh.NodeID) int { return cmp.Compare(p.id, id) })
+}
+
+// forgetPeers drops those that are gone and own nothing.
+func (n *Node) forgetPeers() {
+	n.peers = slices.DeleteFunc(n.peers, func(p *peer) bool {
+		return !p.up && !slices.ContainsFunc(n.layout.Zones, func(z mesh.Zone) bool { return z.Owner.Node == p.id })
+	})
+}
+
+func (n *Node) peerUp(ev process.Event) {
+	p := n.meet(ev.Peer)
 	p.incarnation, p.role, p.up, p.heard = ev.Incarnation, ev.Role, true, n.tick
 	if n.layout != nil {
 		n.send(p.id, &wire.News{Version: n.layout.Version})
 	}
-	for _, id := range n.sourceIDs() {
-		if z, ok := n.layout.Zone(id); ok && z.Owner.Node == p.id {
-			n.subscribe(n.sources[id])
-			n.freshen(n.sources[id])
+	for _, s := range n.sources {
+		if z, ok := n.layout.Zone(s.zone); ok && z.Owner.Node == p.id {
+			n.subscribe(s)
+			n.freshen(s)
 		}
 	}
 }
 
 func (n *Node) peerDown(ev process.Event) {
 	p := n.peer(ev.Peer)
+	if ev.Gone && (p == nil || p.incarnation < ev.Incarnation) { // it died before it was ever connected
+		p = n.meet(ev.Peer)
+		p.incarnation, p.role, p.up, p.downSince = ev.Incarnation, mesh.RoleNode, false, n.tick
+	}
 	if p == nil || ev.Incarnation != p.incarnation {
 		return
 	}
@@ -292,7 +322,7 @@ func (n *Node) peerDown(ev process.Event) {
 		p.up, p.downSince = false, n.tick
 	}
 	for _, z := range n.zones {
-		delete(z.subs, p.id)
+		z.unsubscribe(p.id)
 	}
 	if ev.Gone {
 		n.accuse(p, mesh.Broken)

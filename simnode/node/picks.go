@@ -47,9 +47,9 @@ func (n *Node) whereIs(z *zone, item mesh.EntityID) (mesh.ZoneID, bool) {
 			return y.id, true
 		}
 	}
-	for _, id := range n.sourceIDs() {
-		if _, ok := n.sources[id].decoder.Slot(item); ok {
-			return id, true
+	for _, s := range n.sources {
+		if _, ok := s.decoder.Slot(item); ok {
+			return s.zone, true
 		}
 	}
 	return 0, false
@@ -99,7 +99,9 @@ func (n *Node) onPickRequest(m *wire.PickRequest) {
 	}
 	e, ok := z.world.Get(m.Item)
 	_, marked := z.marked[m.Item]
-	if !ok || marked || e.Carrier != 0 || e.Hop != m.Hop || e.Flags&mesh.Flying != 0 {
+	asker, known := n.layout.Zone(m.From)
+	// A retiring zone takes nothing in any more: it may be removed at any time.
+	if !known || asker.State != mesh.Active || !ok || marked || e.Carrier != 0 || e.Hop != m.Hop || e.Flags&mesh.Flying != 0 {
 		n.sendZone(m.From, &wire.PickRefusal{From: z.id, To: m.From, Pick: m.Pick, Item: m.Item})
 		return
 	}
@@ -127,25 +129,22 @@ func (n *Node) onPickRefusal(m *wire.PickRefusal) {
 func (n *Node) handOver(z *zone, p mesh.Pick, entities []mesh.Entity) ([]mesh.Entity, uint64) {
 	id := mesh.PlayerEntity(p.Player)
 	e, ok := z.world.Get(id)
-	if _, marked := z.marked[id]; marked || !ok || e.Flags&mesh.Asleep != 0 || e.LastEvent+1 != p.Event {
-		return entities, 0
-	}
 	item := entities[0].ID
 	k := z.picks[p.Player]
+	if _, marked := z.marked[id]; marked || !ok || e.Flags&mesh.Asleep != 0 ||
+		k == nil || k.event != p.Event || k.item != item || e.LastEvent+1 != p.Event {
+		return entities, 0
+	}
 	delete(z.picks, p.Player)
 	outcome := mesh.OutcomeRefused
-	if z.world.Hand(id, item, n.tick) {
+	if z.world.Hand(id, item, n.nextTick(z)) {
 		outcome = mesh.OutcomeOK
 	}
 	e, _ = z.world.Get(id)
 	e.Decide(p.Event, outcome)
 	z.world.Put(e)
 	held, _ := z.world.Get(item)
-	gateway := z.attended[p.Player].gateway
-	if k != nil {
-		gateway = k.gateway
-	}
-	token := n.token(ack{peer: gateway, zone: z, event: true, message: &wire.Ack{
+	token := n.token(ack{peer: k.gateway, zone: z, event: true, message: &wire.Ack{
 		Player: p.Player, Session: e.Session, Event: p.Event, Outcome: outcome, Entity: item, Hop: held.Hop,
 	}})
 	return []mesh.Entity{held, e}, token

@@ -22,7 +22,7 @@ func (n *Node) onLogin(from mesh.NodeID, m *wire.Login) {
 		return
 	}
 	e := n.rules.Born(m.Player, n.layout.Shard.Spawn, n.layout.Shard.Seed)
-	e.Session, e.Placed = m.Session, n.tick
+	e.Session, e.Placed = m.Session, n.nextTick(cradle)
 	n.install(cradle, e)
 	n.commitLogin(cradle, from, e, true)
 }
@@ -46,8 +46,9 @@ func (n *Node) login(z *zone, from mesh.NodeID, m *wire.Login) {
 	default:
 		e.Session = m.Session
 		e.Flags &^= mesh.Asleep | mesh.Idle
-		e.Placed = n.tick
+		e.Placed = n.nextTick(z)
 		z.world.Put(e)
+		delete(z.picks, m.Player) // the new session knows nothing of the old one's event
 		n.commitLogin(z, from, e, false)
 	}
 }
@@ -64,7 +65,7 @@ func (n *Node) commitLogin(z *zone, from mesh.NodeID, e mesh.Entity, birth bool)
 func (n *Node) withHeld(z *zone, e mesh.Entity) []mesh.Entity {
 	all := []mesh.Entity{e}
 	if item, ok := z.world.Get(e.Held); ok {
-		item.Placed = n.tick
+		item.Placed = n.nextTick(z)
 		all = append(all, item)
 	}
 	return all
@@ -119,7 +120,7 @@ func (n *Node) logout(z *zone, e mesh.Entity) {
 	delete(z.attended, p)
 	delete(z.picks, p)
 	e.Flags = e.Flags&^mesh.Idle | mesh.Asleep
-	e.Vel, e.Placed = mesh.Vec{}, n.tick
+	e.Vel, e.Placed = mesh.Vec{}, n.nextTick(z)
 	z.world.Put(e)
 	n.step(z, authority.Event{Kind: authority.Journal, Records: []replication.Record{
 		{Kind: replication.RecordPut, Entities: n.withHeld(z, e)},
@@ -128,7 +129,9 @@ func (n *Node) logout(z *zone, e mesh.Entity) {
 
 // minders looks after bodies whose client is gone.
 func (n *Node) minders(z *zone) {
-	for _, p := range slices.Sorted(maps.Keys(z.attended)) {
+	z.players = slices.AppendSeq(z.players[:0], maps.Keys(z.attended))
+	slices.Sort(z.players)
+	for _, p := range z.players {
 		a := z.attended[p]
 		id := mesh.PlayerEntity(p)
 		e, ok := z.world.Get(id)
@@ -143,11 +146,6 @@ func (n *Node) minders(z *zone) {
 			n.logout(z, e)
 		case e.Flags&mesh.Idle == 0 && n.tick >= a.at+n.cfg.AttendTicks:
 			n.idle(z, e)
-		}
-	}
-	for p, f := range n.left {
-		if n.tick > f.until {
-			delete(n.left, p)
 		}
 	}
 }
@@ -232,7 +230,7 @@ func (n *Node) act(z *zone, m *wire.Act) {
 	if _, marked := z.marked[m.Event.Target]; marked {
 		return // it is on its way elsewhere; the client will see and repeat
 	}
-	result := z.world.Act(n.tick, id, m.Event)
+	result := z.world.Act(n.nextTick(z), id, m.Event)
 	if result.Elsewhere {
 		n.beginPick(z, m)
 		return

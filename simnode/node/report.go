@@ -8,9 +8,14 @@ import (
 	"weft/simnode/wire"
 )
 
-// announce writes the node's own record; state changes follow its answer.
+// announce writes the node's own record if its state is another than the
+// store has. One call is outstanding at a time, so that an old state cannot
+// come after a new one.
 func (n *Node) announce() {
-	n.announced = n.self.State
+	if n.announcing != 0 || n.announced == n.self.State {
+		return
+	}
+	n.announcing = n.self.State
 	n.request(&process.Request{ID: n.ids.Next(), Op: process.OpPutProcess, Process: n.self})
 }
 
@@ -19,9 +24,12 @@ func (n *Node) onAnnounced(a *process.Answer) {
 	case a.Verdict == process.Stale:
 		n.stop("this node was declared gone: another has its place")
 	case a.Verdict != process.OK:
-		n.announced = 0 // at the next tick again
-	case n.self.State == mesh.Stopped:
-		n.stop("drained")
+		n.announcing = 0 // at the next tick again
+	default:
+		n.announced, n.announcing = n.announcing, 0
+		if n.announced == mesh.Stopped {
+			n.stop("drained")
+		}
 	}
 }
 
@@ -40,8 +48,14 @@ func (n *Node) ownsByLayout() bool {
 	return false
 }
 
-// report writes the node's load and heartbeat.
+// report writes the node's load and heartbeat when it is due. One call is
+// outstanding at a time: an older report that comes after a newer one is
+// refused like that of an older incarnation.
 func (n *Node) report() {
+	if n.reporting || n.tick < n.reportAt {
+		return
+	}
+	n.reporting, n.reportAt = true, n.tick+n.cfg.ReportEveryTicks
 	r := n.observed
 	n.sequence++
 	r.Process, r.Sequence, r.Tick = n.self, n.sequence, n.tick
@@ -112,22 +126,39 @@ func (n *Node) judgeSilence(ev process.Event) {
 	for _, p := range n.peers {
 		if late {
 			p.heard = n.tick
-			if p.up {
+			if !p.up {
+				p.downSince = n.tick
+			} else {
 				n.send(p.id, &wire.Late{Tick: n.tick})
 			}
 		}
-		silent := p.up && p.role == mesh.RoleNode && n.follows(p.id) && n.tick > p.heard+n.cfg.SilentTicks
-		if silent && n.tick >= p.accused+20 {
+		switch {
+		case late || p.role != mesh.RoleNode || p.accused != 0 && n.tick < p.accused+accuseTicks:
+		case !p.up && n.tick >= p.downSince+n.cfg.BrokenTicks:
+			n.accuse(p, mesh.Broken)
+		case p.up && n.tick > p.heard+n.cfg.SilentTicks && n.follows(p.id):
 			n.accuse(p, mesh.Silent)
 		}
+	}
+}
+
+// accuseTicks is how often a suspicion is repeated while its cause lasts.
+const accuseTicks = 20
+
+// admitLosses says so when the layout goes on to name this node as the owner
+// of what it has lost: nobody simulates that.
+func (n *Node) admitLosses() {
+	if len(n.lost) > 0 && n.tick >= n.admitAt {
+		n.admitAt = n.tick + accuseTicks
+		n.accuse(&peer{id: n.self.ID, incarnation: n.self.Incarnation, role: mesh.RoleNode}, mesh.Refusing)
 	}
 }
 
 // follows reports whether this node has had frames from peer id as the owner
 // of a zone: one that is still loading has nothing to say.
 func (n *Node) follows(id mesh.NodeID) bool {
-	for zone, s := range n.sources {
-		if z, ok := n.layout.Zone(zone); ok && z.Owner.Node == id && s.decoder.Zone != 0 && s.decoder.Epoch == z.Epoch {
+	for _, s := range n.sources {
+		if z, ok := n.layout.Zone(s.zone); ok && z.Owner.Node == id && s.decoder.Zone != 0 && s.decoder.Epoch == z.Epoch {
 			return true
 		}
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -27,18 +28,23 @@ type zone struct {
 	marks  map[uint64]*mark
 	sent   map[uint64][]mesh.Pose // shown, not simulated, until landed
 
-	ghosts map[mesh.EntityID]ghost
-	area   mesh.Box // where ghosts matter: around the residents
-	fresh  freshness
+	ghosts   map[mesh.EntityID]ghost
+	area     mesh.Box // where ghosts matter: around the residents
+	gatherAt mesh.Tick
+	fresh    freshness
 
+	stepped  mesh.Tick // the last one simulated
+	mindAt   mesh.Tick
 	attended map[mesh.PlayerID]attendance
+	players  []mesh.PlayerID
 	picks    map[mesh.PlayerID]*pick
 	effects  effects
 
-	subs    map[mesh.NodeID]bool // value: needs a key frame
+	subs    []subscriber // by peer
 	encoder replication.FrameEncoder
 	poses   []mesh.Pose
 	frame   []byte
+	frames  [2]wire.Frame // of this tick: what changed, and the key frame if somebody needs it
 	key     []byte
 
 	poseRequest uint64 // the one outstanding, or 0
@@ -71,6 +77,10 @@ func (n *Node) onLayout(l *mesh.Layout) {
 		return
 	}
 	n.layout = l
+	maps.DeleteFunc(n.lost, func(id mesh.ZoneID, lost mesh.Epoch) bool {
+		entry, ok := l.Zone(id)
+		return !ok || !entry.Owner.Same(n.self.Owner()) || entry.Epoch > lost
+	})
 	for _, z := range slices.Clone(n.zones) {
 		if entry, ok := l.Zone(z.id); !ok || !entry.Owner.Same(n.self.Owner()) || entry.Epoch > z.auth.Epoch() {
 			n.dropZone(z)
@@ -79,7 +89,7 @@ func (n *Node) onLayout(l *mesh.Layout) {
 	ids := make([]mesh.ZoneID, len(l.Zones))
 	for i, entry := range l.Zones {
 		ids[i] = entry.ID
-		if !entry.Owner.Same(n.self.Owner()) {
+		if !entry.Owner.Same(n.self.Owner()) || entry.Epoch <= n.lost[entry.ID] {
 			continue
 		}
 		z := n.zone(entry.ID)
@@ -89,8 +99,10 @@ func (n *Node) onLayout(l *mesh.Layout) {
 		z.layer, z.state, z.box = entry.Layer, entry.State, entry.Box
 	}
 	for _, z := range n.zones {
+		z.effects.forget(l)
 		n.step(z, authority.Event{Kind: authority.ZonesEvent, Zones: ids, NextZone: l.NextZone})
 	}
+	n.forgetPeers()
 	n.chooseSources()
 	for _, p := range n.peers {
 		if p.up {
@@ -111,18 +123,31 @@ func (n *Node) addZone(entry mesh.Zone) *zone {
 		attended: map[mesh.PlayerID]attendance{},
 		picks:    map[mesh.PlayerID]*pick{},
 		effects:  newEffects(),
-		subs:     map[mesh.NodeID]bool{},
 	}
 	i, _ := slices.BinarySearchFunc(n.zones, z.id, func(y *zone, id mesh.ZoneID) int { return cmp.Compare(y.id, id) })
 	n.zones = slices.Insert(n.zones, i, z)
 	// What this node itself was showing of the zone is worth keeping.
-	if s := n.sources[z.id]; s != nil && s.decoder.Zone != 0 {
+	if s := n.source(z.id); s != nil && s.decoder.Zone != 0 {
 		z.keepFresh(s.decoder.Epoch, s.decoder.Tick, s.decoder.Poses)
 	}
 	n.step(z, authority.Event{Kind: authority.TickEvent, Tick: n.tick})
 	n.step(z, authority.Event{Kind: authority.Start})
 	return z
 }
+
+// loseZone ends a hold that the store refused or that cannot go on. A hold is
+// never taken up again under its epoch: what the first knew is not in memory.
+func (n *Node) loseZone(z *zone, reason string) {
+	n.log(fmt.Sprintf("zone %d stopped: %s", z.id, reason))
+	if len(n.lost) == 0 {
+		n.admitAt = n.tick + admitTicks
+	}
+	n.lost[z.id] = z.auth.Epoch()
+	n.dropZone(z)
+}
+
+// admitTicks is how long a lost zone is left to whoever has taken it.
+const admitTicks = 100
 
 // dropZone ends the simulation of a zone that is lost or removed.
 func (n *Node) dropZone(z *zone) {
@@ -166,19 +191,19 @@ func (n *Node) openZone(z *zone, state *replication.State, stored mesh.PoseRecor
 	for _, id := range slices.Sorted(maps.Keys(state.Entities)) {
 		e := state.Entities[id]
 		if f, ok := z.fresh.poses[id]; ok && f.pose.Hop == e.Hop && f.tick >= e.Placed {
-			carrier, outbound := e.Carrier, mesh.Outbound
+			carrier, asleep, outbound := e.Carrier, e.Flags&mesh.Asleep, mesh.Outbound
 			e.Pose = f.pose
 			e.Carrier = carrier
-			e.Flags &^= outbound
+			e.Flags = e.Flags&^(outbound|mesh.Asleep) | asleep
 		}
 		n.install(z, e)
 	}
-	for _, o := range state.Outbound {
-		z.showSent(o.N, o.Members)
+	for _, number := range slices.Sorted(maps.Keys(state.Outbound)) {
+		z.showSent(number, state.Outbound[number].Members)
 	}
 	z.fresh.poses = nil
 	z.encoder.Begin(z.id, z.auth.Epoch())
-	z.poseDue = n.tick + n.cfg.PoseEveryTicks
+	z.poseDue = max(n.tick+n.cfg.PoseEveryTicks, stored.Tick+1) // the store wants ticks to grow, whoever counts them
 	z.area = z.box.Grow(n.ghostMargin(z))
 	n.chooseSources()
 	n.gatherGhosts(z)
@@ -200,12 +225,10 @@ func (n *Node) install(z *zone, e mesh.Entity) {
 
 func (n *Node) onTick(ev process.Event) {
 	n.tick = ev.Tick
-	if n.announced == 0 {
-		n.self.State = mesh.Ready
-		n.announce()
-	}
+	n.announce()
 	n.judgeSilence(ev)
-	for _, z := range slices.Clone(n.zones) {
+	n.admitLosses()
+	for _, z := range n.zones {
 		n.step(z, authority.Event{Kind: authority.TickEvent, Tick: n.tick})
 		if z.state == mesh.Retiring {
 			n.step(z, authority.Event{Kind: authority.Flush})
@@ -225,23 +248,33 @@ func (n *Node) onTick(ev process.Event) {
 		}
 	}
 	n.keepSources()
-	if n.tick%n.cfg.ReportEveryTicks == 0 {
-		n.report()
-	}
+	n.report()
 	if n.self.State == mesh.Draining && len(n.zones) == 0 && n.layout != nil && !n.ownsByLayout() {
 		n.self.State = mesh.Stopped
 		n.announce()
 	}
+	if n.tick >= n.forgetAt {
+		n.forgetAt = n.tick + forwardTicks
+		maps.DeleteFunc(n.left, func(_ mesh.PlayerID, f forwarding) bool { return n.tick > f.until })
+	}
 }
+
+// nextTick is the first tick that sees what is changed in z now.
+func (n *Node) nextTick(z *zone) mesh.Tick { return max(n.tick, z.stepped+1) }
+
+// mindTicks is how often a zone looks after bodies without a client.
+const mindTicks = 20
 
 // simulate runs one tick of a zone: its world, what came of it, who strays.
 func (n *Node) simulate(z *zone) {
 	out := z.world.Step(n.tick, z.effects.take())
+	z.stepped = n.tick
 	n.journalOutcomes(z, out)
 	n.sendImpacts(z, out.Impacts)
 	n.retryPicks(z)
 	n.findStrays(z)
-	if n.tick%20 == 0 {
+	if n.tick >= z.mindAt {
+		z.mindAt = n.tick + mindTicks
 		n.minders(z)
 	}
 }
@@ -275,24 +308,25 @@ func (n *Node) journalOutcomes(z *zone, out *world.Output) {
 // publish encodes the zone's frame once and sends it to all who listen.
 func (n *Node) publish(z *zone) {
 	z.poses = z.world.Poses(z.poses[:0])
-	for _, c := range slices.Sorted(maps.Keys(z.sent)) {
-		z.poses = append(z.poses, z.sent[c]...)
+	if len(z.sent) > 0 {
+		for _, number := range slices.Sorted(maps.Keys(z.sent)) {
+			z.poses = append(z.poses, z.sent[number]...)
+		}
 	}
 	first := z.frame == nil
 	z.frame = z.encoder.Encode(z.frame[:0], n.tick, z.poses)
-	delta := &wire.Frame{Zone: z.id, Epoch: z.auth.Epoch(), Tick: n.tick, Data: z.frame}
-	var key *wire.Frame
-	for _, id := range slices.Sorted(maps.Keys(z.subs)) {
-		m := delta
-		if z.subs[id] && !first {
-			if key == nil {
+	z.frames[0] = wire.Frame{Zone: z.id, Epoch: z.auth.Epoch(), Tick: n.tick, Data: z.frame}
+	z.frames[1] = wire.Frame{}
+	for i := range z.subs {
+		s, m := &z.subs[i], &z.frames[0]
+		if s.key && !first {
+			if m = &z.frames[1]; m.Zone == 0 {
 				z.key = z.encoder.Key(z.key[:0])
-				key = &wire.Frame{Zone: z.id, Epoch: z.auth.Epoch(), Tick: n.tick, Data: z.key}
+				*m = wire.Frame{Zone: z.id, Epoch: z.auth.Epoch(), Tick: n.tick, Data: z.key}
 			}
-			m = key
 		}
-		z.subs[id] = false
-		n.send(id, m)
+		s.key = false
+		n.send(s.peer, m)
 	}
 	n.localFrame(z)
 }
@@ -337,16 +371,17 @@ func (n *Node) onAnswer(a *process.Answer) {
 		if z := n.zone(a.Zone); z != nil && z.poseRequest == a.ID {
 			z.poseRequest = 0
 			if a.Verdict == process.Stale {
-				n.log("zone lost: its poses belong to a later epoch")
-				n.dropZone(z)
+				n.loseZone(z, "its poses belong to a later epoch")
 			}
 		}
 	case process.OpPutProcess:
 		n.onAnnounced(a)
-	case process.OpPutReport, process.OpPutSuspicion:
-		if a.Op == process.OpPutReport && a.Verdict == process.Stale {
+	case process.OpPutReport:
+		n.reporting = false
+		if a.Verdict == process.Stale {
 			n.stop("another incarnation of this node reports")
 		}
+	case process.OpPutSuspicion:
 	default:
 		if z := n.zone(a.Zone); z != nil {
 			n.step(z, authority.Event{Kind: authority.AnswerEvent, Answer: a})
