@@ -54,8 +54,10 @@ type Config struct {
 	ActorCostUS int // work per actor and tick in the rules, microseconds
 	NodeCPU     int // thousandths of a core that each node gets; 0 is no limit
 
-	// Listen is the host:port of the page; empty is no page.
-	Listen string
+	// Listen is the host:port of the page; empty is no page. Listening, if set,
+	// is told its URL as soon as it answers, before the fleet stands.
+	Listen    string
+	Listening func(url string)
 	// Tickets returns what makes tickets; nil: nobody can join.
 	Tickets func(World) (func(mesh.PlayerID) string, error)
 	// Map returns the page's map feed, which must end with ctx, and what waits
@@ -187,6 +189,9 @@ func (m *Mesh) start(ctx context.Context, plan planner.Config) error {
 		return err
 	}
 	if m.world.Shard, err = m.create(ctx, boxes); err != nil {
+		return err
+	}
+	if err := m.bury(ctx); err != nil { // what a killed mesh left: nobody else has this directory
 		return err
 	}
 	if m.cfg.Tickets != nil {

@@ -67,6 +67,9 @@ func (m *Mesh) serve() error {
 			m.cfg.Log.Error("the page cannot be served any more", "err", err)
 		}
 	})
+	if m.cfg.Listening != nil {
+		m.cfg.Listening(m.page.url())
+	}
 	return nil
 }
 

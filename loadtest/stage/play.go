@@ -23,9 +23,7 @@ type Play struct {
 func (p *Play) Play(ctx context.Context, out, errs io.Writer) int {
 	var m Mesh
 	status := p.Main(ctx, out, errs, func(ctx context.Context, s *scenario.Scenario) (_ run.Mesh, err error) {
-		if m, err = Start(ctx, s, Options{Dir: p.Data, Listen: p.Listen, Errs: errs, Verbose: p.Verbose}); err == nil && p.Listen != "" {
-			fmt.Fprintf(errs, "watch it at %s\n", m.PageURL())
-		}
+		m, err = Start(ctx, s, Options{Dir: p.Data, Listen: p.Listen, Errs: errs, Verbose: p.Verbose})
 		return m, err
 	})
 	if err := m.Close(); err != nil {

@@ -17,7 +17,7 @@ type Options struct {
 	Dir     string        // keeps the world; empty is a temporary one
 	Listen  string        // host:port of the page; empty is no page
 	Note    func() string // a line for the page; may be nil
-	Errs    io.Writer     // warnings, a sentence each
+	Errs    io.Writer     // where the page is, and warnings, a sentence each
 	Verbose bool          // the whole log on Errs, the words of children too
 }
 
@@ -28,6 +28,7 @@ func Start(ctx context.Context, s *scenario.Scenario, o Options) (Mesh, error) {
 		return Mesh{}, err
 	}
 	cfg.Dir, cfg.Listen, cfg.Note = o.Dir, o.Listen, o.Note
+	cfg.Listening = func(url string) { fmt.Fprintf(o.Errs, "watch it at %s\n", url) }
 	var file *logFile
 	switch {
 	case o.Verbose:
@@ -64,7 +65,7 @@ type warnings struct {
 
 // Enabled implements slog.Handler.
 func (h warnings) Enabled(_ context.Context, l slog.Level) bool {
-	return h.w != nil && l >= slog.LevelWarn
+	return l >= slog.LevelWarn
 }
 
 // Handle implements slog.Handler: an attribute err is the rest of the sentence.

@@ -57,9 +57,6 @@ func (d *demo) Run(s *session) error {
 		if m, err = stage.Start(ctx, tavern, options); err != nil {
 			return nil, err
 		}
-		if url := m.PageURL(); url != "" {
-			fmt.Fprintf(s.errs, "watch it at %s\n", url)
-		}
 		began.Store(time.Now().UnixMilli())
 		return m, nil
 	})

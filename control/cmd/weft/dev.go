@@ -25,7 +25,7 @@ func (d *dev) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.errs, "the world is at %s; a client joins with %s/join?player=7; Ctrl-C puts it to sleep\n", m.PageURL(), m.PageURL())
+	fmt.Fprintf(s.errs, "a client joins with %s/join?player=7; Ctrl-C puts the world to sleep\n", m.PageURL())
 	<-s.ctx.Done()
 	return m.Close()
 }

@@ -3,8 +3,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -57,32 +58,37 @@ func begin(t *testing.T, args ...string) *running {
 		}
 	}
 	go func() { _, _ = io.Copy(io.Discard, stderr) }()
-	resp, err := http.Get(url + "/api/state")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	var state struct {
-		Processes []struct{ ID string }
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&state); err != nil || len(state.Processes) < 3 {
-		t.Fatalf("the page knows %v, %v", state, err)
-	}
+	awaitFleet(t, url, 4)
 	http.DefaultClient.CloseIdleConnections()
 	r.children = childrenOf(t, r.Process.Pid)
-	if len(r.children) < 3 {
+	if len(r.children) < 4 {
 		t.Fatalf("%d children", len(r.children))
 	}
 	return r
 }
 
-func binDir(t *testing.T) string {
+// awaitFleet follows the page's events until n processes run.
+func awaitFleet(t *testing.T, url string, n int) {
 	t.Helper()
-	weft, err := exec.LookPath("weft")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", url+"/api/events", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Dir(weft)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if strings.Count(lines.Text(), `"state":"ready"`) >= n {
+			return
+		}
+	}
+	t.Fatalf("the fleet did not come up: %v", lines.Err())
 }
 
 // childrenOf opens a pidfd, which no later process can be taken for, of each

@@ -3,6 +3,8 @@ package main
 import (
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -14,6 +16,9 @@ import (
 func TestMain(m *testing.M) {
 	if status, is := stage.Child(os.Args); is {
 		os.Exit(status)
+	}
+	if os.Getenv("GORACE") == "" { // or each child under the race detector takes a second to end
+		_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
 	}
 	testscript.Main(m, map[string]func(){"weft": main})
 }
@@ -28,9 +33,20 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata", RequireExplicitExec: true, RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
+			e.Setenv("GORACE", os.Getenv("GORACE"))
 			e.Setenv("TAKEN", taken.Addr().String())
 			e.Setenv("TMPDIR", e.WorkDir+"/tmp")
 			return os.Mkdir(e.WorkDir+"/tmp", 0o700)
 		},
 	})
+}
+
+// binDir is where the scripts' weft is.
+func binDir(t *testing.T) string {
+	t.Helper()
+	weft, err := exec.LookPath("weft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Dir(weft)
 }
