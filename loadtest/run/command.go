@@ -34,8 +34,9 @@ const (
 )
 
 // Load reads the scenario that c names, with c's changes. Errors that wrap
-// scenario.ErrInvalid are the user's to mend.
-func (c *Command) Load() (*scenario.Scenario, error) {
+// scenario.ErrInvalid are the user's to mend. The expectations are those that
+// the changes made meaningless.
+func (c *Command) Load() (*scenario.Scenario, []scenario.Expectation, error) {
 	invalid := func(f string, a ...any) error {
 		return fmt.Errorf("%w: "+f, append([]any{scenario.ErrInvalid}, a...)...)
 	}
@@ -47,21 +48,22 @@ func (c *Command) Load() (*scenario.Scenario, error) {
 	}
 	s, err := read()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if c.Policy != "" {
 		if _, err := partition.ByName(c.Policy); err != nil {
-			return nil, invalid("--policy: %w", err)
+			return nil, nil, invalid("--policy: %w", err)
 		}
 		s.Policy = c.Policy
 	}
 	if c.Players < 0 || c.Players > scenario.MaxPlayers {
-		return nil, invalid("--players: found %d, expected from 1 to %d", c.Players, scenario.MaxPlayers)
+		return nil, nil, invalid("--players: found %d, expected from 1 to %d", c.Players, scenario.MaxPlayers)
 	}
 	if c.Duration < 0 || c.Duration > scenario.MaxDuration {
-		return nil, invalid("--duration: found %s, expected up to %s", c.Duration, scenario.MaxDuration)
+		return nil, nil, invalid("--duration: found %s, expected up to %s", c.Duration, scenario.MaxDuration)
 	}
-	return s.Resized(c.Players, c.Duration), nil
+	s, dropped := s.Resized(c.Players, c.Duration)
+	return s, dropped, nil
 }
 
 // Main runs c against the mesh that start brings up for the scenario, writes
@@ -71,7 +73,7 @@ func (c *Command) Main(ctx context.Context, out, errs io.Writer, start func(cont
 }
 
 func (c *Command) main(ctx context.Context, out, errs io.Writer, start func(context.Context, *scenario.Scenario) (Mesh, error), adapt func(Mesh, Options) Options) int {
-	s, err := c.Load()
+	s, dropped, err := c.Load()
 	if err != nil {
 		fmt.Fprintln(errs, err)
 		if errors.Is(err, scenario.ErrInvalid) {
@@ -85,6 +87,9 @@ func (c *Command) main(ctx context.Context, out, errs io.Writer, start func(cont
 		return ExitFailed
 	}
 	p := NewPrinter(errs)
+	for _, e := range dropped {
+		p.Log("not expected of a run of this size: " + e.String())
+	}
 	report, err := Run(ctx, s, m, adapt(m, Options{Progress: p.Progress, Log: p.Log}))
 	p.Close()
 	if err != nil {

@@ -4,6 +4,8 @@
 package scenario
 
 import (
+	"slices"
+	"strconv"
 	"time"
 
 	"weft/control/mesh"
@@ -142,8 +144,10 @@ func (s *Scenario) Genesis() []mesh.Entity {
 
 // Resized returns s with n scripted players, shared out among its groups as
 // before, and with its duration cut or extended to d; zero keeps either.
-// Events after the end are left out, and so are expectations of what they cause.
-func (s *Scenario) Resized(n int, d time.Duration) *Scenario {
+// Events after the end are left out. So are expectations of what cannot be
+// expected any more, which are returned beside it: of events that were left
+// out, of a crowd that a smaller one is not, of a calm that does not come.
+func (s *Scenario) Resized(n int, d time.Duration) (*Scenario, []Expectation) {
 	r := *s
 	if n > 0 {
 		r.Groups = append([]Group(nil), s.Groups...)
@@ -166,25 +170,44 @@ func (s *Scenario) Resized(n int, d time.Duration) *Scenario {
 				r.Events = append(r.Events, e)
 			}
 		}
-		if !r.kills() {
-			r.Expect = nil
-			for _, e := range s.Expect {
-				if !e.about("recovery") {
-					r.Expect = append(r.Expect, e)
-				}
-			}
+	}
+	var dropped []Expectation
+	r.Expect = nil
+	for _, e := range s.Expect {
+		switch {
+		case e.about("players.joined") && e.Op == "==" && int(e.Bound) == s.Players():
+			e.Bound = float64(r.Players())
+			e.Source = strconv.Itoa(r.Players())
+			r.Expect = append(r.Expect, e)
+		case e.about("recovery") && !r.kills(),
+			(e.about("nodes.peak") || e.about("layers")) && (r.Players() < s.Players() || len(r.Events) < len(s.Events)),
+			e.about("durable.acknowledged") && !r.acts(),
+			e.about("nodes.final") && r.calm() < min(s.calm(), r.Cooldown*4):
+			dropped = append(dropped, e)
+		default:
+			r.Expect = append(r.Expect, e)
 		}
 	}
-	return &r
+	return &r, dropped
 }
 
+// kills reports whether a node is to be killed early enough to be replaced.
 func (s *Scenario) kills() bool {
+	return slices.ContainsFunc(s.Events, func(e Event) bool { return e.Kill != nil && e.Kill.Role == mesh.RoleNode })
+}
+
+func (s *Scenario) acts() bool {
+	return slices.ContainsFunc(s.Events, func(e Event) bool { return e.Act != nil })
+}
+
+// calm is how long the scenario goes on after its crowd has dispersed.
+func (s *Scenario) calm() time.Duration {
 	for _, e := range s.Events {
-		if e.Kill != nil && e.Kill.Role == mesh.RoleNode {
-			return true
+		if e.Disperse != nil {
+			return s.Duration - e.At
 		}
 	}
-	return false
+	return 0
 }
 
 // Vec returns the place m, given in meters, in units.

@@ -220,12 +220,15 @@ func TestResized(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := s.Resized(50, 20*time.Second)
+	r, dropped := s.Resized(50, 20*time.Second)
+	if len(dropped) != 1 || dropped[0].Key != "nodes_peak" || len(r.Expect)+1 != len(s.Expect) {
+		t.Errorf("dropped %v of %v", dropped, s.Expect)
+	}
 	if r.Players() != 50 || r.Groups[0].Count != 40 || s.Players() != 500 || len(r.Events) != 1 || len(s.Events) != 5 || r.Duration != 20*time.Second {
 		t.Errorf("%+v", r)
 	}
-	if s.Resized(0, 0).Players() != 500 {
-		t.Error("zero changed the players")
+	if r, dropped := s.Resized(0, 0); r.Players() != 500 || len(dropped) != 0 {
+		t.Error("zero changed the scenario")
 	}
 }
 
