@@ -108,7 +108,6 @@ func (n *Node) idle(z *zone, e mesh.Entity) {
 	z.attended[e.ID.Player()] = a
 	e.Flags |= mesh.Idle
 	z.world.Put(e)
-	z.world.Command(e.ID, mesh.Command{Sequence: ^uint32(0), Yaw: e.Yaw})
 }
 
 // logout puts a body to sleep where it stands, durably, with what it holds.
