@@ -126,6 +126,35 @@ func (m *Mesh) gateways(ctx context.Context) ([]string, error) {
 	return urls, nil
 }
 
+// rosterLife is how long a list of gateways serves joins before it is read
+// anew; an older one still serves while the store is away.
+const rosterLife = 500 * time.Millisecond
+
+// roster is the last list of gateways that was read.
+type roster struct {
+	mu   sync.Mutex
+	at   time.Time
+	urls []string
+}
+
+// invite returns the gateways for a client that joins. A crowd that joins at
+// once reads the store once.
+func (m *Mesh) invite(ctx context.Context) ([]string, error) {
+	m.roster.mu.Lock()
+	defer m.roster.mu.Unlock()
+	if time.Since(m.roster.at) < rosterLife {
+		return m.roster.urls, nil
+	}
+	urls, err := m.gateways(ctx)
+	switch {
+	case err == nil:
+		m.roster.at, m.roster.urls = time.Now(), urls
+	case len(m.roster.urls) == 0:
+		return nil, err
+	}
+	return m.roster.urls, nil
+}
+
 // runs reports whether the process that made p known is a child of ours: a
 // record may be of an earlier run.
 func (f *fleet) runs(p mesh.Process) bool {

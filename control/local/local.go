@@ -113,6 +113,7 @@ type Mesh struct {
 	fleet   *fleet
 	page    *page
 	tickets func(mesh.PlayerID) string
+	roster  roster
 
 	deaths chan error // of children that ended by themselves, before the mesh is ready
 	ready  atomic.Bool
@@ -241,7 +242,7 @@ func (m *Mesh) Join(ctx context.Context, player mesh.PlayerID) (dashboard.Invita
 	if m.tickets == nil {
 		return dashboard.Invitation{}, errors.New("nobody can join this world: it makes no tickets")
 	}
-	urls, err := m.gateways(ctx)
+	urls, err := m.invite(ctx)
 	if err != nil {
 		return dashboard.Invitation{}, err
 	}
