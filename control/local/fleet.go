@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"weft/control/launch"
 	"weft/control/launch/proclaunch"
