@@ -138,6 +138,13 @@ type roster struct {
 	urls []string
 }
 
+// forget drops the list: those on it have left.
+func (r *roster) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.at, r.urls = time.Time{}, nil
+}
+
 // invite returns the gateways for a client that joins. A crowd that joins at
 // once reads the store once.
 func (m *Mesh) invite(ctx context.Context) ([]string, error) {

@@ -285,6 +285,7 @@ func (m *Mesh) Stop(ctx context.Context) error {
 			return
 		}
 		m.fleet.leave(ctx)
+		m.roster.forget()
 		m.stopErr = errors.Join(m.fleet.Close(), m.bury(context.WithoutCancel(ctx)))
 	})
 	return m.stopErr
