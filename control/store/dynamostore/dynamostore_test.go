@@ -64,3 +64,10 @@ func TestShared(t *testing.T) {
 		return dynamostore.New(cfg, o), dynamostore.New(cfg, o)
 	})
 }
+
+func TestLinearizable(t *testing.T) {
+	storetest.Linearize(t, func(t *testing.T) []store.Store {
+		cfg, o := prepare(t)
+		return []store.Store{dynamostore.New(cfg, o), dynamostore.New(cfg, o)}
+	}, storetest.Volume{Histories: 1, Zones: 2, Clients: 4, Operations: 30})
+}

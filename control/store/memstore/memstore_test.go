@@ -25,6 +25,12 @@ func TestShared(t *testing.T) {
 	})
 }
 
+func TestLinearizable(t *testing.T) {
+	storetest.Linearize(t, func(*testing.T) []store.Store {
+		return []store.Store{memstore.New()}
+	}, storetest.Volume{Histories: 4, Zones: 12, Clients: 6, Operations: 60})
+}
+
 func TestChangesAreDrainedInOrderAndOnce(t *testing.T) {
 	s := memstore.New()
 	put := func(id mesh.NodeID) {

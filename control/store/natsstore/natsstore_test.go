@@ -79,6 +79,17 @@ func TestShared(t *testing.T) {
 	})
 }
 
+func TestLinearizable(t *testing.T) {
+	storetest.Linearize(t, func(t *testing.T) []store.Store {
+		server := serve(t)
+		inProcess, err := server.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []store.Store{connect(t, server.URL()), connect(t, server.URL()), inProcess}
+	}, storetest.Volume{Histories: 3, Zones: 12, Clients: 6, Operations: 60})
+}
+
 // appendForEver serves dir and appends to two zones at once, printing each
 // position once it is acknowledged.
 func appendForEver(dir string) error {
