@@ -21,6 +21,7 @@ type books struct {
 
 type book struct {
 	next  int64
+	epoch mesh.Epoch // of the last slot
 	state *replication.State
 }
 
@@ -35,7 +36,7 @@ func (b *books) open(id mesh.ZoneID, slot mesh.Slot) {
 		b.s.fail("zone %d begins with no seal (%v)", id, err)
 		return
 	}
-	b.zones[id] = &book{slot.Position + 1, state}
+	b.zones[id] = &book{slot.Position + 1, slot.Epoch, state}
 	for e := range state.Entities {
 		b.homes[e]++
 	}
@@ -55,7 +56,10 @@ func (b *books) append(id mesh.ZoneID, slot mesh.Slot) {
 		b.s.fail("zone %d: position %d is stored after %d", id, slot.Position, k.next-1)
 		return
 	}
-	k.next++
+	if slot.Epoch < k.epoch {
+		b.s.fail("zone %d: position %d of epoch %d is stored behind epoch %d", id, slot.Position, slot.Epoch, k.epoch)
+	}
+	k.next, k.epoch = k.next+1, slot.Epoch
 	if slot.Seal {
 		return
 	}

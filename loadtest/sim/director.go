@@ -75,6 +75,16 @@ func (s *Sim) raise(z *mesh.Zone, to *proc) bool {
 	s.note("takeover of zone %d by %s, epoch %d", z.ID, to.self.ID, z.Epoch+1)
 	s.stats.Takeovers++
 	z.Owner, z.Epoch = to.self.Owner(), z.Epoch+1
+	if s.faulting && s.chance(s.cfg.Faults.RaisedTwice) { // by a planner that thinks alike
+		if again := s.anyNode(); again != nil {
+			zone, epoch := z.ID, z.Epoch
+			s.after(s.between(0, 600*time.Millisecond), func() {
+				if s.store.RaiseEpoch(ctx, zone, epoch, again.self.Owner()) == nil {
+					s.note("and of zone %d by %s, epoch %d", zone, again.self.ID, epoch+1)
+				}
+			})
+		}
+	}
 	return true
 }
 
@@ -91,6 +101,13 @@ func (s *Sim) anyNode() *proc {
 	return nodes[s.rng.IntN(len(nodes))]
 }
 
+// cleared is the report of a retiring zone's owner when it was first seen that
+// nobody sends to the zone any more.
+type cleared struct {
+	owner    mesh.Owner
+	sequence uint64
+}
+
 // remove takes retired zones out once their owners report them empty and
 // everyone has seen them retire.
 func (s *Sim) remove(l *mesh.Layout) bool {
@@ -101,6 +118,7 @@ func (s *Sim) remove(l *mesh.Layout) bool {
 	load := map[mesh.ZoneID]mesh.ZoneLoad{}
 	seen := map[mesh.ZoneID]uint64{}
 	named := map[mesh.ZoneID]bool{}
+	sequence := map[mesh.ZoneID]uint64{}
 	for _, r := range reports {
 		for _, zl := range r.Zones {
 			z, ok := l.Zone(zl.Zone)
@@ -108,7 +126,7 @@ func (s *Sim) remove(l *mesh.Layout) bool {
 				continue
 			}
 			load[zl.Zone] = zl
-			seen[zl.Zone] = r.LayoutVersion
+			seen[zl.Zone], sequence[zl.Zone] = r.LayoutVersion, r.Sequence
 			for _, to := range zl.OutboundTo {
 				named[to] = true
 			}
@@ -117,15 +135,23 @@ func (s *Sim) remove(l *mesh.Layout) bool {
 	for i := range l.Zones {
 		z := l.Zones[i]
 		zl, ok := load[z.ID]
-		if z.State != mesh.Retiring || !ok || named[z.ID] ||
-			zl.Actors+zl.Props+zl.Asleep+zl.Moving+zl.Outbound > 0 {
-			continue
-		}
-		ready := true
+		ready := z.State == mesh.Retiring && ok && !named[z.ID]
 		for _, y := range l.Zones {
 			ready = ready && seen[y.ID] >= z.RetiredAt
 		}
-		if ready && (partition.Change{Kind: partition.Remove, Zone: z.ID}).Apply(l) == nil {
+		was, since := s.clear[z.ID]
+		if !ready {
+			continue
+		}
+		if !since || was.owner != z.Owner || sequence[z.ID] < was.sequence {
+			s.clear[z.ID] = cleared{z.Owner, sequence[z.ID]}
+			continue
+		}
+		// Only a report made after nobody sends there any more says that it is empty.
+		if sequence[z.ID] < was.sequence+2 || zl.Actors+zl.Props+zl.Asleep+zl.Moving+zl.Outbound > 0 {
+			continue
+		}
+		if (partition.Change{Kind: partition.Remove, Zone: z.ID}).Apply(l) == nil {
 			s.note("zone %d removed", z.ID)
 			return true
 		}

@@ -15,7 +15,8 @@ var ctx = context.Background()
 // disk is the store's side of the network: each call takes time, and while
 // faults last may be lost before or after it happened, or happen late.
 type disk struct {
-	down bool
+	down        bool
+	noSnapshots bool
 }
 
 func (d *disk) request(s *Sim, p *proc, r *process.Request) {
@@ -38,7 +39,8 @@ func (d *disk) request(s *Sim, p *proc, r *process.Request) {
 		s.after(reach+s.between(0, 20*time.Second), func() { s.perform(r) })
 	}
 	s.after(reach, func() {
-		if lostBefore || d.down {
+		failing := d.noSnapshots && (r.Op == process.OpMovePointer || r.Op == process.OpPutChunk)
+		if lostBefore || d.down || failing {
 			s.after(500*time.Millisecond, unavailable)
 			return
 		}

@@ -15,11 +15,14 @@ type Faults struct {
 	StoreLost, StoreLate, StoreSlow float64 // of store calls
 	StoreSlowUpTo                   time.Duration
 	PlannerDies                     float64 // of layout changes, between two writes
+	RaisedTwice                     float64 // of takeovers
 	ClockDrift                      float64 // spread of clock rates
 
 	KillsPerMinute, PausesPerMinute, GatewayKillsPerMinute float64
 	ResetsPerMinute, PartitionsPerMinute, OutagesPerMinute float64
 	BlindsPerMinute                                        float64 // a process reads an old layout for a while
+	SnapshotsFailPerMinute                                 float64 // chunks and pointers have no answer for a while
+	SnapshotsFailUpTo                                      time.Duration
 	PauseUpTo, PartitionUpTo, OutageUpTo, BlindUpTo        time.Duration
 }
 
@@ -28,11 +31,12 @@ func AllFaults() Faults {
 	return Faults{
 		Loss: 0.01, Repeat: 0.02, Delay: 0.05, DelayUpTo: 400 * time.Millisecond,
 		StoreLost: 0.01, StoreLate: 0.03, StoreSlow: 0.03, StoreSlowUpTo: 300 * time.Millisecond,
-		PlannerDies: 0.1, ClockDrift: 0.01,
+		PlannerDies: 0.1, RaisedTwice: 0.2, ClockDrift: 0.01,
 		KillsPerMinute: 10, PausesPerMinute: 10, GatewayKillsPerMinute: 2,
 		ResetsPerMinute: 10, PartitionsPerMinute: 4, OutagesPerMinute: 2,
 		PauseUpTo: 6 * time.Second, PartitionUpTo: 5 * time.Second, OutageUpTo: 4 * time.Second,
 		BlindsPerMinute: 20, BlindUpTo: 4 * time.Second,
+		SnapshotsFailPerMinute: 2, SnapshotsFailUpTo: 20 * time.Second,
 	}
 }
 
@@ -48,6 +52,7 @@ func (s *Sim) scheduleFaults() {
 	s.poisson(f.PartitionsPerMinute, s.partition)
 	s.poisson(f.OutagesPerMinute, s.outage)
 	s.poisson(f.BlindsPerMinute, s.blindfold)
+	s.poisson(f.SnapshotsFailPerMinute, s.failSnapshots)
 }
 
 // poisson calls do at random times while faults last.
@@ -169,6 +174,13 @@ func (s *Sim) outage() {
 	})
 }
 
+// failSnapshots lets no snapshot through, so that rings fill.
+func (s *Sim) failSnapshots() {
+	s.note("no snapshots")
+	s.disk.noSnapshots = true
+	s.after(s.between(5*time.Second, s.cfg.Faults.SnapshotsFailUpTo), func() { s.disk.noSnapshots = false })
+}
+
 // blindfold shows a process an old layout: it may go on as the owner of what
 // another has taken over, and only the store can tell it.
 func (s *Sim) blindfold() {
@@ -186,8 +198,8 @@ func (s *Sim) blindfold() {
 func (s *Sim) calm() {
 	s.note("faults end")
 	s.faulting = false
-	s.disk.down = false
-	clear(s.net.cut)
+	s.disk.down, s.disk.noSnapshots = false, false
+	s.net.cut = map[[2]mesh.NodeID]bool{}
 	for _, p := range s.procs {
 		p.blind = false
 		s.resume(p)

@@ -86,6 +86,8 @@ type Sim struct {
 	incarnation mesh.Incarnation
 	faulting    bool
 	check       checker
+	clear       map[mesh.ZoneID]cleared
+	everySlots  int64 // between snapshots, on all nodes
 	stats       Stats
 	spoken      hash.Hash64
 	violation   string
@@ -144,6 +146,8 @@ func Run(seed uint64, cfg Config) Result {
 		Bounds: mesh.Box{Min: mesh.Meters(0, 0, 0), Max: mesh.Meters(cfg.WidthM, cfg.WidthM, 40)},
 		Spawn:  mesh.Meters(half, half, 0),
 	}
+	s.clear = map[mesh.ZoneID]cleared{}
+	s.everySlots = []int64{24, mesh.RingSlots / 2}[s.rng.IntN(2)]
 	s.check.init(s)
 	s.genesis()
 	for i := range cfg.Nodes {
@@ -237,8 +241,11 @@ func (s *Sim) start(id mesh.NodeID, role mesh.Role) *proc {
 	if role == mesh.RoleNode {
 		cfg := node.DefaultConfig()
 		cfg.World = world.Config{TickHz: tickHz, Bounds: s.shard.Bounds, Seed: s.shard.Seed, Spawn: s.shard.Spawn}
-		cfg.Authority.SnapshotEverySlots = 24
+		cfg.Authority.SnapshotEverySlots = s.everySlots
 		cfg.Authority.SnapshotEveryTicks = 100
+		if s.everySlots == mesh.RingSlots/2 {
+			cfg.Authority.SnapshotEveryTicks = 100_000 // so that a ring may fill
+		}
 		cfg.GhostSlackUnits = 8 * mesh.UnitsPerMeter
 		cfg.IdleTicks = 100
 		p.node = node.New(cfg, p.self, s.rules)
