@@ -19,18 +19,18 @@ const keptSeconds = 90 * 24 * 3600
 // controlItem is any control record: its JSON, and what conditions look at.
 type controlItem struct {
 	key
+	blob
 	Incarnation uint64 `dynamodbav:"inc"`
 	Sequence    uint64 `dynamodbav:"seq"`
 	Stopped     bool   `dynamodbav:"stopped,omitempty"`
 	Version     uint64 `dynamodbav:"ver,omitempty"`
 	Expires     int64  `dynamodbav:"expires,omitempty"` // Unix seconds
-	Body        []byte `dynamodbav:"body,omitempty"`
 }
 
 // record decodes the JSON of an item, if there is one.
 func record[T any](i controlItem, ok bool) (v T, err error) {
 	if ok {
-		v, err = rule.Decode[T](i.Body)
+		v, err = decode[T](i.blob)
 	}
 	return v, err
 }
@@ -40,7 +40,7 @@ func listed[T any](ctx context.Context, s *Store, sp span, limit int) ([]T, erro
 	var records []T
 	var damaged error
 	err := query(ctx, s, s.control, sp, func(i controlItem) bool {
-		v, err := rule.Decode[T](i.Body)
+		v, err := decode[T](i.blob)
 		if err != nil {
 			damaged = err
 			return false
@@ -60,7 +60,7 @@ func (s *Store) PutProcess(ctx context.Context, p mesh.Process) error {
 	if err != nil {
 		return err
 	}
-	item := controlItem{key: key{"process", string(p.ID)}, Incarnation: uint64(p.Incarnation), Stopped: p.State == mesh.Stopped, Body: body}
+	item := controlItem{key: key{"process", string(p.ID)}, Incarnation: uint64(p.Incarnation), Stopped: p.State == mesh.Stopped, blob: pack(body)}
 	return put(ctx, s, s.control, item,
 		"attribute_not_exists(pk) OR inc < :inc OR (inc = :inc AND attribute_not_exists(stopped))", values{":inc": p.Incarnation},
 		func(stored controlItem, ok bool) (bool, error) {
@@ -123,7 +123,7 @@ func (s *Store) PutReport(ctx context.Context, r mesh.Report) error {
 	if err != nil {
 		return err
 	}
-	item := controlItem{key: key{"report", string(r.Process.ID)}, Incarnation: uint64(r.Process.Incarnation), Sequence: r.Sequence, Body: body}
+	item := controlItem{key: key{"report", string(r.Process.ID)}, Incarnation: uint64(r.Process.Incarnation), Sequence: r.Sequence, blob: pack(body)}
 	return put(ctx, s, s.control, item,
 		"attribute_not_exists(pk) OR inc < :inc OR (inc = :inc AND seq < :seq)", values{":inc": item.Incarnation, ":seq": item.Sequence},
 		func(stored controlItem, ok bool) (bool, error) {
@@ -131,7 +131,11 @@ func (s *Store) PutReport(ctx context.Context, r mesh.Report) error {
 			if err != nil {
 				return false, err
 			}
-			return rule.PutReport(was, ok, r, stored.Body, body)
+			wasBody, err := stored.bytes()
+			if err != nil {
+				return false, err
+			}
+			return rule.PutReport(was, ok, r, wasBody, body)
 		})
 }
 
@@ -200,10 +204,12 @@ func (s *Store) Decisions(ctx context.Context, limit int) ([]mesh.Decision, erro
 }
 
 // replace writes v as the body of item, without a condition.
-func (s *Store) replace(ctx context.Context, item controlItem, v any) (err error) {
-	if item.Body, err = rule.Encode(v); err != nil {
+func (s *Store) replace(ctx context.Context, item controlItem, v any) error {
+	body, err := rule.Encode(v)
+	if err != nil {
 		return err
 	}
+	item.blob = pack(body)
 	return put(ctx, s, s.control, item, "", nil, nil)
 }
 
@@ -212,7 +218,11 @@ var plannerKey = key{"planner", "state"}
 // PlannerState implements store.Control.
 func (s *Store) PlannerState(ctx context.Context) (mesh.PlannerState, error) {
 	item, _, err := get[controlItem](ctx, s, s.control, plannerKey)
-	return mesh.PlannerState{Version: item.Version, Data: item.Body}, err
+	if err != nil {
+		return mesh.PlannerState{}, err
+	}
+	data, err := item.bytes()
+	return mesh.PlannerState{Version: item.Version, Data: data}, err
 }
 
 // PutPlannerState implements store.Control.
@@ -227,7 +237,7 @@ func (s *Store) PutPlannerState(ctx context.Context, p mesh.PlannerState) error 
 	if p.Version == 1 {
 		condition, v = "attribute_not_exists(pk)", nil
 	}
-	return put(ctx, s, s.control, controlItem{key: plannerKey, Version: p.Version, Body: p.Data}, condition, v, func(stored controlItem, _ bool) (bool, error) {
+	return put(ctx, s, s.control, controlItem{key: plannerKey, Version: p.Version, blob: pack(p.Data)}, condition, v, func(stored controlItem, _ bool) (bool, error) {
 		err := rule.NextVersion("planner state", stored.Version, p.Version)
 		return err == nil, err
 	})

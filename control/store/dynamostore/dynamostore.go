@@ -9,15 +9,17 @@
 //	data     zone#<zone>        record                ep node inc addr pos chunks
 //	         zone#<zone>        slot#<000…255>        pos ep seal body
 //	         zone#<zone>        pose                  ep tick body
-//	         chunk#<0…f>        <key>                 body
+//	         chunk#<0…f>        <key>                 body|z
 //	         layout             head                  ver body_sk
-//	         layout             body#<version>#<any>  body
-//	control  process            <id>                  inc stopped body
-//	         report             <id>                  inc seq body
-//	         suspicion          <n>:<suspect><witness> inc body; n is the suspect's length in bytes
-//	         intent             <token>               body
-//	         decision           <id>                  body expires
-//	         planner            state                 ver body
+//	         layout             body#<version>#<any>  body|z
+//	control  process            <id>                  inc stopped body|z
+//	         report             <id>                  inc seq body|z
+//	         suspicion          <n>:<suspect><witness> inc body|z; n is the suspect's length in bytes
+//	         intent             <token>               body|z
+//	         decision           <id>                  body|z expires
+//	         planner            state                 ver body|z
+//
+// Writes are billed by the KiB: z is a body deflated, where that is shorter.
 //
 // Every condition is a ConditionExpression on the one item that is written; a
 // refusal returns the item that stood in the way, which tells a harmless repeat
@@ -40,6 +42,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 
 	"weft/control/store"
+	"weft/control/store/internal/rule"
 )
 
 const (
@@ -119,6 +122,37 @@ type key struct {
 
 func (k key) attributes() map[string]types.AttributeValue {
 	return map[string]types.AttributeValue{"pk": &types.AttributeValueMemberS{Value: k.PK}, "sk": &types.AttributeValueMemberS{Value: k.SK}}
+}
+
+// blob is bytes of an item as they are or, where that is shorter, deflated.
+// Items embed it.
+type blob struct {
+	Body []byte `dynamodbav:"body,omitempty"`
+	Flat []byte `dynamodbav:"z,omitempty"`
+}
+
+func pack(body []byte) blob {
+	if flat := rule.Pack(body); flat != nil {
+		return blob{Flat: flat}
+	}
+	return blob{Body: body}
+}
+
+// bytes is the inverse of pack.
+func (b blob) bytes() ([]byte, error) {
+	if len(b.Flat) > 0 {
+		return rule.Unpack(b.Flat)
+	}
+	return b.Body, nil
+}
+
+// decode returns the record whose JSON was packed.
+func decode[T any](b blob) (v T, err error) {
+	body, err := b.bytes()
+	if err != nil {
+		return v, err
+	}
+	return rule.Decode[T](body)
 }
 
 // values are the placeholders of an expression, as Go values.

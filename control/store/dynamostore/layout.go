@@ -21,7 +21,7 @@ type layoutHead struct {
 
 type layoutBody struct {
 	key
-	Body []byte `dynamodbav:"body"`
+	blob
 }
 
 var layoutHeadKey = key{"layout", "head"}
@@ -45,7 +45,7 @@ func (s *Store) Layout(ctx context.Context) (mesh.Layout, error) {
 			return mesh.Layout{}, err
 		}
 		if ok {
-			return rule.Decode[mesh.Layout](body.Body)
+			return decode[mesh.Layout](body.blob)
 		}
 	}
 	return mesh.Layout{}, fmt.Errorf("%w: the layout changes faster than it can be read", store.ErrUnavailable)
@@ -72,7 +72,7 @@ func (s *Store) PutLayout(ctx context.Context, l mesh.Layout) error {
 		return err
 	}
 	body := key{"layout", fmt.Sprintf("body#%020d#%s", l.Version, rand.Text())}
-	if err := put(ctx, s, s.data, layoutBody{body, encoded}, "", nil, nil); err != nil {
+	if err := put(ctx, s, s.data, layoutBody{body, pack(encoded)}, "", nil, nil); err != nil {
 		return err
 	}
 	condition, v := "ver = :before", values{":before": l.Version - 1}

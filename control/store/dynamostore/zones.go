@@ -192,7 +192,7 @@ func (s *Store) RaisePoses(ctx context.Context, zone mesh.ZoneID, epoch mesh.Epo
 
 type chunkItem struct {
 	key
-	Body []byte `dynamodbav:"body,omitempty"`
+	blob
 }
 
 const chunkPartitions = 16
@@ -214,7 +214,7 @@ func (s *Store) PutChunk(ctx context.Context, k string, data []byte) error {
 	if err := rule.Chunk(k, data); err != nil {
 		return err
 	}
-	return put(ctx, s, s.data, chunkItem{chunkKey(k), data}, "", nil, nil)
+	return put(ctx, s, s.data, chunkItem{chunkKey(k), pack(data)}, "", nil, nil)
 }
 
 // Chunk implements store.Chunks.
@@ -223,7 +223,10 @@ func (s *Store) Chunk(ctx context.Context, k string) ([]byte, error) {
 	if err == nil && !ok {
 		err = fmt.Errorf("%w: chunk %q", store.ErrNotFound, k)
 	}
-	return item.Body, err
+	if err != nil {
+		return nil, err
+	}
+	return item.bytes()
 }
 
 // ChunkKeys implements store.Chunks. A prefix with a whole segment asks one

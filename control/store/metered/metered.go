@@ -1,22 +1,29 @@
 // Package metered counts what a store's writes would cost in DynamoDB, whatever
 // the driver, by decorating the port.
 //
-// A write costs one unit for each KiB, begun, of the larger of the old and the
-// new item; a delete costs the old item; a refused condition costs as much as
-// the write would have. The size of an old item is the size this handle last
-// wrote or read under its key; an item of another handle's counts by the new
-// size alone.
+// By the rules of the Amazon DynamoDB Developer Guide ("Read and write
+// operations", "Item sizes and formats"): a write costs one unit for each KiB,
+// begun, of the larger of the old and the new item, keys and attribute names
+// included; an update costs as much as a write of the whole item; a delete costs
+// the old item; a write whose condition is refused costs the item that stood in
+// the way; each costs one unit at least. dynamostore makes no transactions,
+// which would cost twice as much, and packs what it stores as is counted here.
+//
+// The size of an old item is the size this handle last wrote or read under its
+// key; an item of another handle's counts by the new size alone.
 package metered
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"weft/control/mesh"
 	"weft/control/store"
+	"weft/control/store/internal/rule"
 )
 
 // Counts are totals since New.
@@ -28,8 +35,10 @@ type Counts struct {
 
 const (
 	unitBytes = 1 << 10
-	// itemBytes is what an item weighs beside its data: keys, attribute names, numbers.
+	// itemBytes is the most that an item weighs beside its data: keys, attribute
+	// names, numbers; zoneBytes, that of a zone's record, with its owner.
 	itemBytes = 64
+	zoneBytes = 128
 	// maxKnown bounds the sizes remembered; a ring is 256 of them a zone.
 	maxKnown = 1 << 17
 )
@@ -87,12 +96,20 @@ func (s *Store) count(it item, data int, err error) error {
 	if errors.Is(err, store.ErrTooLarge) {
 		return err // nothing was sent
 	}
-	bytes := itemBytes + data
-	s.charge(max(bytes, s.size(it)), err)
+	bytes, old := itemBytes+data, s.size(it)
+	if refused(err) && old > 0 {
+		s.charge(old, err)
+		return err
+	}
+	s.charge(max(bytes, old), err)
 	if err == nil {
 		s.learn(it, bytes)
 	}
 	return err
+}
+
+func refused(err error) bool {
+	return errors.Is(err, store.ErrStaleEpoch) || errors.Is(err, store.ErrConflict)
 }
 
 // countDelete charges the deletion of it, and passes its error on.
@@ -107,15 +124,15 @@ func (s *Store) countDelete(it item, err error) error {
 func (s *Store) charge(bytes int, err error) {
 	s.writes.Add(1)
 	s.units.Add(uint64(max(1, (bytes+unitBytes-1)/unitBytes)))
-	if errors.Is(err, store.ErrStaleEpoch) || errors.Is(err, store.ErrConflict) {
+	if refused(err) {
 		s.refused.Add(1)
 	}
 }
 
-// encoded is the size of v as drivers store it.
+// encoded is the size of v as dynamostore stores it.
 func encoded(v any) int {
 	b, _ := json.Marshal(v) // of records that always encode
-	return len(b)
+	return rule.PackedBytes(b)
 }
 
 func pointerBytes(p mesh.Pointer) (n int) {
@@ -145,7 +162,7 @@ func (s *Store) ReadSlots(ctx context.Context, zone mesh.ZoneID, from int64, lim
 
 // CreateZone implements store.Ownership.
 func (s *Store) CreateZone(ctx context.Context, rec mesh.ZoneRecord) error {
-	return s.count(item{kind: "zone", zone: rec.Zone}, pointerBytes(rec.Pointer)+len(rec.Owner.Address), s.Store.CreateZone(ctx, rec))
+	return s.count(item{kind: "zone", zone: rec.Zone}, zoneBytes+pointerBytes(rec.Pointer), s.Store.CreateZone(ctx, rec))
 }
 
 // RaiseEpoch implements store.Ownership. The pointer stays, so the item's size does.
@@ -156,7 +173,7 @@ func (s *Store) RaiseEpoch(ctx context.Context, zone mesh.ZoneID, from mesh.Epoc
 
 // MovePointer implements store.Ownership.
 func (s *Store) MovePointer(ctx context.Context, zone mesh.ZoneID, epoch mesh.Epoch, ptr mesh.Pointer) error {
-	return s.count(item{kind: "zone", zone: zone}, pointerBytes(ptr), s.Store.MovePointer(ctx, zone, epoch, ptr))
+	return s.count(item{kind: "zone", zone: zone}, zoneBytes+pointerBytes(ptr), s.Store.MovePointer(ctx, zone, epoch, ptr))
 }
 
 // RemoveZone implements store.Ownership: each of the zone's items is a delete.
@@ -176,14 +193,14 @@ func (s *Store) RemoveZone(ctx context.Context, zone mesh.ZoneID) error {
 
 // PutChunk implements store.Chunks.
 func (s *Store) PutChunk(ctx context.Context, key string, data []byte) error {
-	return s.count(item{kind: "chunk", id: key}, len(key)+len(data), s.Store.PutChunk(ctx, key, data))
+	return s.count(item{kind: "chunk", id: key}, len(key)+rule.PackedBytes(data), s.Store.PutChunk(ctx, key, data))
 }
 
 // Chunk implements store.Chunks; it learns the size of what it reads.
 func (s *Store) Chunk(ctx context.Context, key string) ([]byte, error) {
 	data, err := s.Store.Chunk(ctx, key)
 	if err == nil {
-		s.learn(item{kind: "chunk", id: key}, itemBytes+len(key)+len(data))
+		s.learn(item{kind: "chunk", id: key}, itemBytes+len(key)+rule.PackedBytes(data))
 	}
 	return data, err
 }
@@ -204,11 +221,16 @@ func (s *Store) RaisePoses(ctx context.Context, zone mesh.ZoneID, epoch mesh.Epo
 	return rec, s.count(item{kind: "pose", zone: zone}, len(rec.Data), err)
 }
 
-// PutLayout implements store.Layouts: the body, and the head that names it.
+// PutLayout implements store.Layouts: the body under a fresh key, the head that
+// names it, and the deletion of the body before.
 func (s *Store) PutLayout(ctx context.Context, l mesh.Layout) error {
 	err := s.Store.PutLayout(ctx, l)
 	if err == nil {
-		_ = s.count(item{kind: "layout body"}, encoded(l), nil)
+		body := item{kind: "layout body"}
+		if s.size(body) > 0 {
+			_ = s.countDelete(body, nil)
+		}
+		_ = s.count(body, encoded(l), nil)
 	}
 	return s.count(item{kind: "layout head"}, 0, err)
 }
@@ -218,13 +240,29 @@ func (s *Store) PutProcess(ctx context.Context, p mesh.Process) error {
 	return s.count(item{kind: "process", id: string(p.ID)}, encoded(p), s.Store.PutProcess(ctx, p))
 }
 
-// RemoveProcess implements store.Control: the process and its report.
+// RemoveProcess implements store.Control: the process, its report and the
+// suspicions against it.
 func (s *Store) RemoveProcess(ctx context.Context, id mesh.NodeID, inc mesh.Incarnation) error {
 	err := s.Store.RemoveProcess(ctx, id, inc)
 	if err == nil {
 		_ = s.countDelete(item{kind: "report", id: string(id)}, nil)
+		for _, it := range s.against(id) {
+			_ = s.countDelete(it, nil)
+		}
 	}
 	return s.countDelete(item{kind: "process", id: string(id)}, err)
+}
+
+// against returns the suspicions known against a process.
+func (s *Store) against(id mesh.NodeID) (items []item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for it := range s.known {
+		if it.kind == "suspicion" && strings.HasPrefix(it.id, string(id)+"\x00") {
+			items = append(items, it)
+		}
+	}
+	return items
 }
 
 // PutReport implements store.Control.
@@ -259,5 +297,5 @@ func (s *Store) PutDecision(ctx context.Context, d mesh.Decision) error {
 
 // PutPlannerState implements store.Control.
 func (s *Store) PutPlannerState(ctx context.Context, p mesh.PlannerState) error {
-	return s.count(item{kind: "planner"}, len(p.Data), s.Store.PutPlannerState(ctx, p))
+	return s.count(item{kind: "planner"}, rule.PackedBytes(p.Data), s.Store.PutPlannerState(ctx, p))
 }

@@ -1,7 +1,10 @@
 package metered_test
 
 import (
+	"encoding/base64"
 	"errors"
+	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -19,6 +22,14 @@ func TestConformance(t *testing.T) {
 	storetest.Run(t, func(*testing.T) store.Store { return metered.New(memstore.New()) })
 }
 
+// noise does not pack.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{1}).Read(b) //nolint:errcheck // it never fails
+	return b
+}
+
+// The rules are those of the DynamoDB Developer Guide: see the package.
 func TestCounts(t *testing.T) {
 	const kib = 1 << 10
 	s, ctx := metered.New(memstore.New()), t.Context()
@@ -46,13 +57,26 @@ func TestCounts(t *testing.T) {
 		{"a large one", slot(3, 1, 10*kib), nil, 11, 0},
 		{"a small one over the large", slot(3+mesh.RingSlots, 1, 10), nil, 11, 0},
 		{"a small one over the small", slot(3+2*mesh.RingSlots, 1, 10), nil, 1, 0},
-		{"refused", slot(3, 1, 5*kib), store.ErrStaleEpoch, 6, 1},
-		{"refused where a large one is", poses(5, 20*kib), nil, 21, 0},
-		{"refused by a larger", poses(4, 0), store.ErrStaleEpoch, 21, 1},
-		{"raised with its data", func() error { _, err := s.RaisePoses(ctx, 1, 2); return err }, nil, 21, 0},
-		{"a chunk", func() error { return s.PutChunk(ctx, "k", make([]byte, 3*kib)) }, nil, 4, 0},
+		{"refused: what is there counts, not what was to be", slot(3, 1, 5*kib), store.ErrStaleEpoch, 1, 1},
+		{"refused where nothing is known", slot(9+mesh.RingSlots, 1, 5*kib), store.ErrStaleEpoch, 6, 1},
+		{"150 KiB", slot(5, 1, 150*kib-64), nil, 150, 0},
+		{"over which 155 are refused", slot(5, 1, 155*kib-64), store.ErrStaleEpoch, 150, 1},
+		{"and then succeed", slot(5+mesh.RingSlots, 1, 155*kib-64), nil, 155, 0},
+		{"a repeat of them", slot(5+mesh.RingSlots, 1, 155*kib-64), nil, 155, 0},
+		{"poses", poses(5, 20*kib), nil, 21, 0},
+		{"poses refused", poses(4, 0), store.ErrStaleEpoch, 21, 1},
+		{"raised with their data", func() error { _, err := s.RaisePoses(ctx, 1, 2); return err }, nil, 21, 0},
+		{"a chunk", func() error { return s.PutChunk(ctx, "k", noise(3*kib)) }, nil, 4, 0},
 		{"its deletion", func() error { return s.DeleteChunk(ctx, "k") }, nil, 4, 0},
 		{"its deletion again", func() error { return s.DeleteChunk(ctx, "k") }, nil, 1, 0},
+		{"a chunk that packs", func() error { return s.PutChunk(ctx, "k", make([]byte, 100*kib)) }, nil, 1, 0},
+		{"a zone", func() error {
+			return s.CreateZone(ctx, mesh.ZoneRecord{Zone: 1, Epoch: 1, Pointer: mesh.Pointer{Position: -1, Chunks: []string{strings.Repeat("k", 500), strings.Repeat("l", 500)}}})
+		}, nil, 2, 0},
+		{"its epoch: an update costs the whole item", func() error { return s.RaiseEpoch(ctx, 1, 1, mesh.Owner{Node: "n"}) }, nil, 2, 0},
+		{"its epoch again, refused", func() error { return s.RaiseEpoch(ctx, 1, 1, mesh.Owner{Node: "m"}) }, store.ErrConflict, 2, 1},
+		{"its pointer, over the longer one", func() error { return s.MovePointer(ctx, 1, 2, mesh.Pointer{Position: 3}) }, nil, 2, 0},
+		{"its pointer, short by now", func() error { return s.MovePointer(ctx, 1, 2, mesh.Pointer{Position: 4}) }, nil, 1, 0},
 		{"a lost compare-and-set", func() error { return s.PutPlannerState(ctx, mesh.PlannerState{Version: 7}) }, store.ErrConflict, 1, 1},
 	} {
 		before := s.Counts()
@@ -66,6 +90,30 @@ func TestCounts(t *testing.T) {
 		}
 		total = after
 	}
+	several := func(name string, writes, units uint64, f func() error) {
+		t.Helper()
+		before := s.Counts()
+		if err := f(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if total = s.Counts(); total.Writes-before.Writes != writes || total.Units-before.Units != units {
+			t.Errorf("%s: %d writes of %d units, want %d of %d", name, total.Writes-before.Writes, total.Units-before.Units, writes, units)
+		}
+	}
+	layout := func(version uint64, name string) func() error {
+		return func() error { return s.PutLayout(ctx, mesh.Layout{Version: version, Shard: mesh.Shard{Name: name}}) }
+	}
+	name := base64.StdEncoding.EncodeToString(noise(6 * kib))
+	several("a layout: body and head", 2, 8, layout(1, name))
+	several("the next: its body and head, and the old body deleted", 3, 9, layout(2, ""))
+	several("a process with its report", 2, 2, func() error {
+		p := mesh.Process{ID: "n", Incarnation: 1}
+		return errors.Join(s.PutProcess(ctx, p), s.PutReport(ctx, mesh.Report{Process: p}))
+	})
+	several("two who suspect it", 2, 2, func() error {
+		return errors.Join(s.PutSuspicion(ctx, mesh.Suspicion{Suspect: "n", Witness: "a"}), s.PutSuspicion(ctx, mesh.Suspicion{Suspect: "n", Witness: "b"}))
+	})
+	several("all four removed", 4, 4, func() error { return s.RemoveProcess(ctx, "n", 1) })
 	if err := s.Append(ctx, 1, mesh.Slot{Position: 9, Data: make([]byte, store.MaxSlotBytes+1)}); !errors.Is(err, store.ErrTooLarge) {
 		t.Fatal(err)
 	}
