@@ -142,7 +142,18 @@ func (n *Node) markDurable(z *zone, number uint64) {
 	n.step(z, authority.Event{Kind: authority.Sent, N: number, Tick: n.tick, Members: members})
 	z.showSent(number, members)
 	for _, a := range m.waiting {
-		n.forward(m.to, a)
+		if n.bodies[a.Player] == z {
+			n.onAct(a.Gateway, a) // its target has left, not its player
+		} else {
+			n.forward(m.to, a)
+		}
+	}
+}
+
+// hold keeps a durable event until crossing number is decided.
+func (z *zone) hold(number uint64, a *wire.Act) {
+	if m := z.marks[number]; len(m.waiting) < maxWaitingActs {
+		m.waiting = append(m.waiting, a)
 	}
 }
 

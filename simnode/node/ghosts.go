@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"weft/control/mesh"
+	"weft/simnode/process"
 	"weft/simnode/replication"
 	"weft/simnode/wire"
 )
@@ -186,21 +187,53 @@ func (z *zone) unsubscribe(id mesh.NodeID) {
 	}
 }
 
-// onSubscribe lists the peer among those who get the zone's frames.
+// onSubscribe lists the peer among those who get the zone's frames. A peer may
+// know of a zone before its owner does: then it waits, so that the zone is seen
+// from its first tick on.
 func (n *Node) onSubscribe(from mesh.NodeID, m *wire.Subscribe) {
 	z := n.zone(m.Zone)
-	if z == nil {
-		return
-	}
-	i, ok := z.subscriberAt(from)
 	switch {
+	case z == nil && !m.Off && len(n.early) < maxEarly:
+		n.early = append(n.early, early{m.Zone, from, n.tick + earlyTicks})
+		n.emit(process.Effect{Kind: process.EffectFetchLayout})
+	case z == nil:
 	case m.Off:
 		z.unsubscribe(from)
-	case ok:
-		z.subs[i].key = true
 	default:
-		z.subs = slices.Insert(z.subs, i, subscriber{from, true})
+		z.subscribe(from)
 	}
+}
+
+func (z *zone) subscribe(from mesh.NodeID) {
+	i, ok := z.subscriberAt(from)
+	if ok {
+		z.subs[i].key = true
+		return
+	}
+	z.subs = slices.Insert(z.subs, i, subscriber{from, true})
+}
+
+// early is a subscription to a zone that this node does not know to be its own.
+type early struct {
+	zone  mesh.ZoneID
+	peer  mesh.NodeID
+	until mesh.Tick
+}
+
+const (
+	maxEarly   = 1024
+	earlyTicks = 20 // by then the layout has come, or the peer asks again
+)
+
+// welcomeEarly gives a new zone the subscribers that were faster than the
+// layout, and forgets those who waited in vain.
+func (n *Node) welcomeEarly(z *zone) {
+	n.early = slices.DeleteFunc(n.early, func(e early) bool {
+		if e.zone == z.id && n.tick <= e.until {
+			z.subscribe(e.peer)
+		}
+		return e.zone == z.id || n.tick > e.until
+	})
 }
 
 func (n *Node) onFrame(from mesh.NodeID, m *wire.Frame) {

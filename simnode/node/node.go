@@ -32,6 +32,7 @@ type Config struct {
 	IdleTicks        mesh.Tick // a body without a client stands this long
 	AttendTicks      mesh.Tick // a body nobody speaks for is idle after this long
 	PickGiveUpTicks  mesh.Tick
+	PickRepeatTicks  mesh.Tick
 	RepeatTicks      mesh.Tick
 	MaxImpacts       int // waiting for one zone's acknowledgement
 }
@@ -44,7 +45,7 @@ func DefaultConfig() Config {
 		MarginUnits: mesh.UnitsPerMeter / 2, GhostSlackUnits: 24 * mesh.UnitsPerMeter,
 		MaxMarksPerTick: 64, MaxActors: 250,
 		SilentTicks: 10, BrokenTicks: 40, LateTicks: 5, RelayTicks: 5,
-		IdleTicks: 600, AttendTicks: 200, PickGiveUpTicks: 100, RepeatTicks: 10,
+		IdleTicks: 600, AttendTicks: 200, PickGiveUpTicks: 100, PickRepeatTicks: 4, RepeatTicks: 10,
 		MaxImpacts: wire.MaxImpacts,
 	}
 }
@@ -63,6 +64,7 @@ type Node struct {
 	peers   []*peer   // by id
 	bodies  map[mesh.PlayerID]*zone
 	left    map[mesh.PlayerID]forwarding
+	early   []early
 
 	out   []process.Effect
 	work  []work // effects of zones still to be carried out

@@ -23,7 +23,7 @@ type pick struct {
 func (n *Node) beginPick(z *zone, m *wire.Act) {
 	z.picks[m.Player] = &pick{
 		event: m.Event.Number, item: m.Event.Target, hop: m.Event.Hop,
-		gateway: m.Gateway, began: n.tick, repeatAt: n.tick + n.cfg.RepeatTicks,
+		gateway: m.Gateway, began: n.tick, repeatAt: n.tick + n.cfg.PickRepeatTicks,
 	}
 	n.askFor(z, m.Player)
 }
@@ -67,7 +67,7 @@ func (n *Node) retryPicks(z *zone) {
 		case n.tick >= k.began+n.cfg.PickGiveUpTicks:
 			n.refusePick(z, p, k)
 		case n.tick >= k.repeatAt:
-			k.repeatAt = n.tick + n.cfg.RepeatTicks
+			k.repeatAt = n.tick + n.cfg.PickRepeatTicks
 			n.askFor(z, p)
 		}
 	}

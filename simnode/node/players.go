@@ -191,9 +191,7 @@ func (n *Node) onAct(from mesh.NodeID, m *wire.Act) {
 	}
 	id := mesh.PlayerEntity(m.Player)
 	if number, ok := z.marked[id]; ok {
-		if k := z.marks[number]; len(k.waiting) < maxWaitingActs {
-			k.waiting = append(k.waiting, m)
-		}
+		z.hold(number, m)
 		return
 	}
 	e, ok := z.world.Get(id)
@@ -226,8 +224,9 @@ func (n *Node) answerAgain(z *zone, m *wire.Act, e mesh.Entity) {
 
 func (n *Node) act(z *zone, m *wire.Act) {
 	id := mesh.PlayerEntity(m.Player)
-	if _, marked := z.marked[m.Event.Target]; marked {
-		return // it is on its way elsewhere; the client will see and repeat
+	if number, marked := z.marked[m.Event.Target]; marked {
+		z.hold(number, m) // it is on its way elsewhere
+		return
 	}
 	result := z.world.Act(n.nextTick(z), id, m.Event)
 	if result.Elsewhere {

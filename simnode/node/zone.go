@@ -126,6 +126,7 @@ func (n *Node) addZone(entry mesh.Zone) *zone {
 	}
 	i, _ := slices.BinarySearchFunc(n.zones, z.id, func(y *zone, id mesh.ZoneID) int { return cmp.Compare(y.id, id) })
 	n.zones = slices.Insert(n.zones, i, z)
+	n.welcomeEarly(z)
 	// What this node itself was showing of the zone is worth keeping.
 	if s := n.source(z.id); s != nil && s.decoder.Zone != 0 {
 		z.keepFresh(s.decoder.Epoch, s.decoder.Tick, s.decoder.Poses)
