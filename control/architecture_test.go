@@ -31,10 +31,10 @@ var order = [][]string{
 	{"simnode/authority"},
 	{"control/planner", "simnode/node", "simnode/gateway"},
 	{"control/store", "control/launch", "control/options"},
-	{"control/store/internal/...", "control/launch/launchtest"},
+	{"control/store/internal/...", "control/launch/launchtest", "control/launch/label"},
 	{"control/store/...", "control/launch/..."}, // the drivers
 	{"control/store/storeurl", "control/store/storetest", "control/launch/launchurl"},
-	{"control/reconcile", "control/provision", "control/dashboard", "simnode/edge", "simnode/client", "loadtest/audit"},
+	{"control/launch/launchurl/...", "control/reconcile", "control/provision", "control/dashboard", "simnode/edge", "simnode/client", "loadtest/audit"},
 	{"control/local", "loadtest/bot"},
 	{"loadtest/scenario", "loadtest/sim"},
 	{"loadtest/run"},
@@ -61,7 +61,7 @@ var fences = []struct {
 	library string
 	rooms   []string
 }{
-	{"github.com/aws/aws-sdk-go-v2", []string{"control/store/dynamostore/...", "control/store/storeurl", "control/launch/ecslaunch", "control/launch/ec2launch", "control/launch/launchurl", "control/local"}},
+	{"github.com/aws/aws-sdk-go-v2", []string{"control/store/dynamostore/...", "control/store/storeurl", "control/launch/ecslaunch", "control/launch/ec2launch", "control/launch/launchurl/...", "control/local"}},
 	{"github.com/aws/smithy-go", []string{"control/store/dynamostore/...", "control/launch/ecslaunch", "control/launch/ec2launch", "control/local"}},
 	{"github.com/aws/aws-lambda-go", []string{"functions/..."}},
 	{"github.com/hashicorp/terraform-exec", []string{"control/provision"}},

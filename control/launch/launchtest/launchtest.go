@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"weft/control/launch"
 	"weft/control/mesh"
@@ -14,6 +15,9 @@ import (
 
 // Capacity is how many processes the launcher under test must have room for.
 const Capacity = 3
+
+// Patience bounds what a harness waits for.
+const Patience = 10 * time.Second
 
 // Harness is a fresh launcher with nothing running, which the suite's caller
 // closes.

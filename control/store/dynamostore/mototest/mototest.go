@@ -26,10 +26,15 @@ var ErrMissing = errors.New("moto is not installed; pip install 'moto[server]'")
 func Required() bool { return os.Getenv(RequireVariable) == "1" }
 
 // launcher serves on a free port, prints it, and ends when its standard input
-// does, so that it never outlives the test, however that dies. It cures two
-// faults of moto: calling Lambda itself on each write, which empties the
-// streams, and letting a request for a table in between another's condition
-// and its write, which lets two compare-and-sets both succeed.
+// does, so that it never outlives the test, however that dies. It cures faults
+// of moto:
+//   - it calls Lambda itself on each write, which empties the streams;
+//   - it lets a request for a table in between another's condition and its
+//     write, which lets two compare-and-sets both succeed;
+//   - it returns a container's cpu and memory as numbers, where the SDK wants text;
+//   - a task of ECS goes on to its next state whenever somebody looks at it:
+//     here it runs until it is stopped;
+//   - it knows no capacity providers in RunTask: here all run on Fargate.
 const launcher = `
 import logging, os, sys, threading
 try:
@@ -45,6 +50,20 @@ def alone(self):
     with lock:
         return call(self)
 handler.call_action = alone
+import moto.ecs.models
+from moto.moto_api import state_manager
+state_manager.set_transition("ecs::task", {"progression": "time", "seconds": 86400})
+container = moto.ecs.models.Container
+born = container.__init__
+def worded(self, *a, **k):
+    born(self, *a, **k)
+    self.cpu, self.memory = (None if v is None else str(v) for v in (self.cpu, self.memory))
+container.__init__ = worded
+ecs = moto.ecs.models.EC2ContainerServiceBackend
+run_task = ecs.run_task
+def on_fargate(self, cluster, definition, count, overrides, started_by, tags, launch_type, *a, **k):
+    return run_task(self, cluster, definition, count, overrides, started_by, tags, launch_type or "FARGATE", *a, **k)
+ecs.run_task = on_fargate
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
