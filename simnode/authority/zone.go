@@ -210,6 +210,12 @@ func (z *Zone) Lost() bool { return z.phase == phaseStopped }
 // Epoch is the epoch under which the zone is held.
 func (z *Zone) Epoch() mesh.Epoch { return z.epoch }
 
+// Idle reports whether the zone is open and nothing of it is on its way into
+// the store: whoever loads it next finds all there is.
+func (z *Zone) Idle() bool {
+	return z.phase == phaseOpen && len(z.journal.pending)+len(z.journal.flight)+len(z.wait)+len(z.retry) == 0
+}
+
 // NextMark is the number that the next Mark must carry.
 func (z *Zone) NextMark() uint64 { return z.memory.NextMark }
 
