@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -49,6 +50,9 @@ type zone struct {
 
 	poseRequest uint64 // the one outstanding, or 0
 	poseDue     mesh.Tick
+	kept        []byte    // the poses that the store was last asked to keep
+	keptTick    mesh.Tick // of kept
+	keptSure    bool      // and it answered, so that it has them
 	strays      []mesh.EntityID
 	group       []mesh.EntityID
 }
@@ -203,6 +207,7 @@ func (n *Node) openZone(z *zone, state *replication.State, stored mesh.PoseRecor
 		z.showSent(number, state.Outbound[number].Members)
 	}
 	z.fresh.poses = nil
+	z.keptSure = len(stored.Data) == 0 // what somebody else wrote is written anew, under own ticks
 	z.encoder.Begin(z.id, z.auth.Epoch())
 	z.poseDue = max(n.tick+n.cfg.PoseEveryTicks, stored.Tick+1) // the store wants ticks to grow, whoever counts them
 	z.area = z.box.Grow(n.ghostMargin(z))
@@ -332,38 +337,44 @@ func (n *Node) publish(z *zone) {
 	n.localFrame(z)
 }
 
-// keepPoses writes the volatile state now and then: only what has moved from
-// its durable place, since the rest is known.
+// keepPoses writes the volatile state now and then, if it has changed: only
+// what has moved from its durable place, since the rest is known.
 func (n *Node) keepPoses(z *zone) {
 	if n.tick < z.poseDue || z.poseRequest != 0 {
 		return
 	}
 	z.poseDue = n.tick + n.cfg.PoseEveryTicks
-	moved := z.strayPoses()
-	if len(moved) == 0 {
+	moved, placed := z.strayPoses()
+	var data []byte // none, if all is where the durable state has it
+	if len(moved) > 0 {
+		data = replication.EncodePoses(nil, moved)
+	}
+	if z.keptSure && bytes.Equal(data, z.kept) && placed <= z.keptTick {
 		return
 	}
+	z.kept, z.keptTick, z.keptSure = data, n.tick, false
 	z.poseRequest = n.ids.Next()
 	n.request(&process.Request{
 		ID: z.poseRequest, Op: process.OpPutPoses, Zone: z.id,
-		Poses: mesh.PoseRecord{Epoch: z.auth.Epoch(), Tick: n.tick, Data: replication.EncodePoses(nil, moved)},
+		Poses: mesh.PoseRecord{Epoch: z.auth.Epoch(), Tick: n.tick, Data: data},
 	})
 }
 
 // maxStoredPoses keeps a pose record below the store's limit of 384 KiB.
 const maxStoredPoses = 6000
 
-func (z *zone) strayPoses() []mesh.Pose {
-	var moved []mesh.Pose
+// strayPoses returns what has moved from its durable place, and the latest tick
+// of these places: poses before it do not count.
+func (z *zone) strayPoses() (moved []mesh.Pose, placed mesh.Tick) {
 	for _, p := range z.poses {
 		if p.Flags&mesh.Outbound != 0 || p.Carrier != 0 && p.ID.Layer() == mesh.Props || len(moved) == maxStoredPoses {
 			continue
 		}
 		if e, ok := z.auth.Durable(p.ID); ok && e.Hop == p.Hop && (e.Pos != p.Pos || e.Vel != p.Vel || e.Health != p.Health) {
-			moved = append(moved, p)
+			moved, placed = append(moved, p), max(placed, e.Placed)
 		}
 	}
-	return moved
+	return moved, placed
 }
 
 func (n *Node) onAnswer(a *process.Answer) {
@@ -371,6 +382,7 @@ func (n *Node) onAnswer(a *process.Answer) {
 	case process.OpPutPoses:
 		if z := n.zone(a.Zone); z != nil && z.poseRequest == a.ID {
 			z.poseRequest = 0
+			z.keptSure = a.Verdict == process.OK
 			if a.Verdict == process.Stale {
 				n.loseZone(z, "its poses belong to a later epoch")
 			}
