@@ -71,7 +71,10 @@ type Layout struct {
 	Version  uint64 `json:"version"`
 	Shard    Shard  `json:"shard"`
 	NextZone ZoneID `json:"next_zone"` // the next id to give out
-	Zones    []Zone `json:"zones"`     // ordered by ID
+	// Asleep: nobody is here and nobody takes zones over. A node that is asked
+	// to leave then stores what it has and stops; its zones go on naming it.
+	Asleep bool   `json:"asleep,omitempty"`
+	Zones  []Zone `json:"zones"` // ordered by ID
 }
 
 // Clone returns a deep copy.

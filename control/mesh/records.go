@@ -76,7 +76,7 @@ const (
 // reads it after a crash repeats the same act with the same token.
 type Intent struct {
 	Token  string      `json:"token"`
-	What   string      `json:"what"` // "launch", "drain" or "stop"
+	What   string      `json:"what"` // "launch", "drain" or "stop"; the rest are words to the planner
 	Role   Role        `json:"role"`
 	Target NodeID      `json:"target"`
 	State  IntentState `json:"state"`

@@ -30,9 +30,12 @@ const (
 	// RetireProps retires Zone of the Props layer: its props go to the Actors
 	// zones under them.
 	RetireProps
+	// Sleep and Wake set and clear the layout's Asleep.
+	Sleep
+	Wake
 )
 
-var kindNames = [...]string{"nothing", "split", "merge", "move", "border", "takeover", "remove", "addprops", "retireprops"}
+var kindNames = [...]string{"nothing", "split", "merge", "move", "border", "takeover", "remove", "addprops", "retireprops", "sleep", "wake"}
 
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {
@@ -66,6 +69,10 @@ var ErrNotApplicable = errors.New("change does not fit the layout")
 func (c Change) Apply(l *mesh.Layout) error {
 	fault := func(f string, a ...any) error {
 		return fmt.Errorf("%s of zone %d: %w: %s", c.Kind, c.Zone, ErrNotApplicable, fmt.Sprintf(f, a...))
+	}
+	if c.Kind == Sleep || c.Kind == Wake {
+		l.Asleep = c.Kind == Sleep
+		return nil
 	}
 	if c.Kind == AddProps {
 		if c.Box.Min.X >= c.Box.Max.X || c.Box.Min.Y >= c.Box.Max.Y || c.Box.Min.Z >= c.Box.Max.Z {

@@ -51,6 +51,12 @@ type Config struct {
 	// StopGrace is how long a process that said goodbye may take to end.
 	StopGrace time.Duration
 
+	// SleepAfter is how long nobody may be here before the world is put to
+	// sleep: no nodes, no gateways, until somebody wakes it. 0 is never.
+	SleepAfter time.Duration
+	// WakeFor is how long a wake counts as somebody's being here.
+	WakeFor time.Duration
+
 	// PropsMoving is how many props must fly over Actors zones before the props
 	// of that area get a node of their own; they give it back when fewer than a
 	// quarter fly for a cooldown. 0 is never.
@@ -69,7 +75,7 @@ func DefaultConfig() Config {
 		},
 		ReportTimeout: 8 * time.Second, SuspicionLife: 10 * time.Second, SilenceEvery: 10 * time.Second,
 		LaunchTimeout: 20 * time.Second, DrainTimeout: 20 * time.Second, StopGrace: 3 * time.Second,
-		PropsMoving: 8,
+		WakeFor: 2 * time.Minute, PropsMoving: 8,
 	}
 }
 
@@ -92,6 +98,8 @@ func (c Config) Validate() error {
 	check(c.LowLoad < c.HighLoad*2/3, "low load is %d thousandths; it must be below two thirds of the high load, %d, or zones flap", c.LowLoad, c.HighLoad)
 	check(c.MinZoneMeters > 0 && c.MinZoneMeters <= 1<<20, "the least zone width is %d m; it must be from 1 to %d", c.MinZoneMeters, 1<<20)
 	check(c.MaxZones > 0 && c.MaxChanges > 0, "max zones is %d and max changes %d; both must be positive", c.MaxZones, c.MaxChanges)
+	check(c.SleepAfter == 0 || c.SleepAfter >= c.ReportTimeout, "sleep after is %s; it must be 0 for never, or no shorter than the report timeout, %s", c.SleepAfter, c.ReportTimeout)
+	check(c.SleepAfter == 0 || c.WakeFor > 0, "wake for is %s; it must be positive where the world may sleep", c.WakeFor)
 	check(c.PropsMoving >= 0, "props moving is %d; it must not be negative", c.PropsMoving)
 	for name, d := range map[string]time.Duration{"report timeout": c.ReportTimeout, "suspicion life": c.SuspicionLife, "silence every": c.SilenceEvery,
 		"launch timeout": c.LaunchTimeout, "drain timeout": c.DrainTimeout, "stop grace": c.StopGrace} {

@@ -24,9 +24,13 @@ const (
 // fleet launches, drains and stops processes.
 func (p *pass) fleet() {
 	p.tally()
-	want := p.cfg.Fleet.Want(p.demand())
 	starting, blocked := p.launches()
 	p.ends()
+	if p.asleep != "" {
+		p.layDown()
+		return
+	}
+	want := p.cfg.Fleet.Want(p.demand())
 	p.size(mesh.RoleNode, want.Nodes, want.NodesReason, starting[mesh.RoleNode], blocked[mesh.RoleNode])
 	p.size(mesh.RoleGateway, want.Gateways, want.GatewaysReason, starting[mesh.RoleGateway], blocked[mesh.RoleGateway])
 }
@@ -171,7 +175,7 @@ func (p *pass) ends() {
 		mine := owns[mesh.Owner{Node: q.ID, Incarnation: q.Incarnation}]
 		patience := p.cfg.StopGrace.Milliseconds()
 		switch {
-		case q.dead == "" && q.draining && !mine && !stopping && p.now-p.next.Draining[q.ID] >= p.cfg.DrainTimeout.Milliseconds():
+		case q.dead == "" && q.draining && (!mine || p.asleep != "") && !stopping && p.now-p.next.Draining[q.ID] >= p.cfg.DrainTimeout.Milliseconds():
 			p.intend(stop, p.intent(stop, q.Role, q.ID, fmt.Sprintf("it has not stopped %s after it was asked to", p.cfg.DrainTimeout)))
 		case q.dead == "" || q.held:
 		case stopped && !mine && q.State == mesh.Stopped:
@@ -187,7 +191,7 @@ func (p *pass) ends() {
 func (p *pass) housekeep() {
 	p.sweep()
 	for _, i := range p.s.Intents {
-		if i.What != launch && i.State != mesh.IntentWritten && p.byID[i.Target] == nil {
+		if (i.What == drain || i.What == stop) && i.State != mesh.IntentWritten && p.byID[i.Target] == nil {
 			p.quiet = append(p.quiet, Action{Do: DropIntent, Intent: i})
 		}
 	}

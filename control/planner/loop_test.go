@@ -206,7 +206,7 @@ func (l *loop) live() {
 		}
 		if n.draining && n.State == mesh.Ready {
 			n.State = mesh.Draining
-		} else if n.draining && !owns {
+		} else if n.draining && (!owns || l.layout.Asleep) {
 			n.State, n.gone = mesh.Stopped, true
 		}
 		if !n.silent && !n.next.After(l.now) {
@@ -252,6 +252,9 @@ func (l *loop) report(n *node, in map[mesh.ZoneID][]*person) {
 		}
 		load.Density = density(points)
 		r.Zones = append(r.Zones, load)
+	}
+	if n.Role == mesh.RoleGateway {
+		r.Clients = len(l.crowd)
 	}
 	n.report = r
 }

@@ -95,13 +95,16 @@ func Unopened(l mesh.Layout, reports []mesh.Report, limit int) []mesh.ZoneID {
 func Plan(cfg Config, s Snapshot, now time.Time) ([]Action, State) {
 	p := newPass(cfg, s, now.UnixMilli())
 	p.judge()
+	p.sleepOrWake()
 	p.measure()
 	p.adopt()
 	p.takeOver()
 	p.remove()
-	p.drain()
-	p.repartition()
-	p.props()
+	if p.asleep == "" {
+		p.drain()
+		p.repartition()
+		p.props()
+	}
 	p.fleet()
 	p.housekeep()
 	return p.finish()
@@ -126,7 +129,8 @@ type pass struct {
 	opened  []bool // zones of s.Layout that their owners report open; made when first needed
 	allOpen bool
 
-	propsWanted  int // nodes that the props layer still waits for
+	asleep       string // why the world sleeps; empty while it is awake
+	propsWanted  int    // nodes that the props layer still waits for
 	fences       []Action
 	changes      []Action
 	fleetActions []Action
@@ -185,7 +189,7 @@ func newPass(cfg Config, s Snapshot, now int64) *pass {
 		}
 	}
 	for _, i := range s.Intents {
-		if q := p.byID[i.Target]; q != nil && i.What != launch {
+		if q := p.byID[i.Target]; q != nil && (i.What == drain || i.What == stop) {
 			q.intents = append(q.intents, i)
 			q.draining = true
 		}
@@ -208,8 +212,11 @@ func (p *pass) change(c partition.Change) bool {
 // record keeps the action of a change that is in the draft already.
 func (p *pass) record(c partition.Change) {
 	subject := fmt.Sprintf("zone %d", c.Zone)
-	if c.Kind == partition.AddProps {
+	switch c.Kind {
+	case partition.AddProps:
 		subject = "node " + string(c.Owner.Node)
+	case partition.Sleep, partition.Wake:
+		subject = "world"
 	}
 	p.changes = append(p.changes, Action{
 		Do: ChangeLayout, Change: c, Name: c.Kind.String(), Subject: subject, Reason: c.Reason, Alternatives: c.Alternatives,
@@ -239,7 +246,7 @@ func (p *pass) tally() {
 	}
 	p.targets = p.targets[:0]
 	for _, q := range p.procs {
-		if q.ready() && q.Role == mesh.RoleNode {
+		if q.ready() && q.Role == mesh.RoleNode && p.asleep == "" {
 			p.targets = append(p.targets, q)
 		}
 	}

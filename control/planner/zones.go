@@ -53,7 +53,7 @@ func (p *pass) takeOver() {
 			owned = true
 		}
 	}
-	if owned || len(orphans) == 0 {
+	if owned || len(orphans) == 0 || p.asleep != "" {
 		p.next.ColdMilli = 0
 	} else if p.next.ColdMilli == 0 {
 		p.next.ColdMilli = p.now

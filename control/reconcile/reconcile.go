@@ -213,7 +213,7 @@ func (p *run) decide(ctx context.Context, a planner.Action) error {
 		Action: a.Name, Subject: a.Subject, Reason: a.Reason, Alternatives: a.Alternatives,
 	}
 	p.decisions = append(p.decisions, d)
-	p.d.Log.Info(d.Action, "subject", d.Subject, "reason", d.Reason, "layout", d.LayoutVersion)
+	p.d.Log.Info(d.Action, "decision", d.ID, "subject", d.Subject, "reason", d.Reason, "layout", d.LayoutVersion)
 	if err := p.d.Store.PutDecision(ctx, d); err != nil {
 		return fmt.Errorf("decision %s: %w", d.ID, err)
 	}
