@@ -34,7 +34,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		LazyTicks: 40, RepeatTicks: 10, RetryTicks: 10,
-		SnapshotEverySlots: mesh.RingSlots / 2, SnapshotEveryTicks: 600,
+		SnapshotEverySlots: mesh.RingSlots / 2, SnapshotEveryTicks: 1200,
 		LowTicks: 20, LowAllTicks: 600,
 		MaxBatchBytes: 192 << 10, MaxPendingRecords: 8192, ChunkBytes: 256 << 10,
 	}
