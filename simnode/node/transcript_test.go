@@ -304,6 +304,9 @@ func (m *town) do(d *datadriven.TestData) {
 		m.must(m.store.PutPoses(ctx, mesh.ZoneID(m.num(d, "")), mesh.PoseRecord{Epoch: 1, Tick: m.tick + mesh.Tick(m.num(d, "ahead"))}))
 	case "takeover", "move", "remove", "merge":
 		m.relayout(d)
+	case "sleep", "wake": // the world
+		m.layout.Asleep = d.Cmd == "sleep"
+		m.publish()
 	case "where":
 		m.where()
 	default:

@@ -53,6 +53,7 @@ type zone struct {
 	kept        []byte    // the poses that the store was last asked to keep
 	keptTick    mesh.Tick // of kept
 	keptSure    bool      // and it answered, so that it has them
+	laidDown    bool      // the store has the poses as they were at the last look
 	strays      []mesh.EntityID
 	group       []mesh.EntityID
 }
@@ -207,6 +208,7 @@ func (n *Node) openZone(z *zone, state *replication.State, stored mesh.PoseRecor
 		z.showSent(number, state.Outbound[number].Members)
 	}
 	z.fresh.poses = nil
+	z.keptTick = stored.Tick
 	z.keptSure = len(stored.Data) == 0 // what somebody else wrote is written anew, under own ticks
 	z.encoder.Begin(z.id, z.auth.Epoch())
 	z.poseDue = max(n.tick+n.cfg.PoseEveryTicks, stored.Tick+1) // the store wants ticks to grow, whoever counts them
@@ -234,15 +236,16 @@ func (n *Node) onTick(ev process.Event) {
 	n.announce()
 	n.judgeSilence(ev)
 	n.admitLosses()
+	resting := n.resting()
 	for _, z := range n.zones {
 		n.step(z, authority.Event{Kind: authority.TickEvent, Tick: n.tick})
-		if z.state == mesh.Retiring {
+		if z.state == mesh.Retiring || resting {
 			n.step(z, authority.Event{Kind: authority.Flush})
 		}
 	}
 	n.settle()
 	for _, z := range n.zones {
-		if z.auth.Open() {
+		if z.auth.Open() && !resting {
 			n.simulate(z)
 		}
 	}
@@ -250,12 +253,12 @@ func (n *Node) onTick(ev process.Event) {
 	for i := range n.zones {
 		if z := n.zones[i]; z.auth.Open() {
 			n.publish(z)
-			n.keepPoses(z)
+			n.keepPoses(z, resting)
 		}
 	}
 	n.keepSources()
 	n.report()
-	if n.self.State == mesh.Draining && len(n.zones) == 0 && n.layout != nil && !n.ownsByLayout() {
+	if n.self.State == mesh.Draining && (n.empty() || resting && n.atRest()) {
 		n.self.State = mesh.Stopped
 		n.announce()
 	}
@@ -339,8 +342,8 @@ func (n *Node) publish(z *zone) {
 
 // keepPoses writes the volatile state now and then, if it has changed: only
 // what has moved from its durable place, since the rest is known.
-func (n *Node) keepPoses(z *zone) {
-	if n.tick < z.poseDue || z.poseRequest != 0 {
+func (n *Node) keepPoses(z *zone, resting bool) {
+	if n.tick < z.poseDue && !(resting && n.tick > z.keptTick) || z.poseRequest != 0 {
 		return
 	}
 	z.poseDue = n.tick + n.cfg.PoseEveryTicks
@@ -349,7 +352,7 @@ func (n *Node) keepPoses(z *zone) {
 	if len(moved) > 0 {
 		data = replication.EncodePoses(nil, moved)
 	}
-	if z.keptSure && bytes.Equal(data, z.kept) && placed <= z.keptTick {
+	if z.laidDown = z.keptSure && bytes.Equal(data, z.kept) && placed <= z.keptTick; z.laidDown {
 		return
 	}
 	z.kept, z.keptTick, z.keptSure = data, n.tick, false
