@@ -49,6 +49,9 @@ func (f *fleet) Start(ctx context.Context, s launch.Spec) (launch.Instance, erro
 	if s.Role == mesh.RoleNode {
 		s.Env = append(s.Env, fmt.Sprintf("WEFT_NODE_ACTORS=%d", f.m.cfg.NodeActors), fmt.Sprintf("WEFT_ACTOR_COST_US=%d", f.m.cfg.ActorCostUS))
 	}
+	if f.m.cfg.Env != nil {
+		s.Env = append(s.Env, f.m.cfg.Env(s)...)
+	}
 	i, err := f.Launcher.Start(ctx, s)
 	if err != nil && ctx.Err() == nil {
 		f.failed(err)

@@ -54,6 +54,10 @@ type Config struct {
 	ActorCostUS int // work per actor and tick in the rules, microseconds
 	NodeCPU     int // thousandths of a core that each node gets; 0 is no limit
 
+	// Env, if set, returns what is added to the environment of a child, as
+	// NAME=value; for drills.
+	Env func(launch.Spec) []string
+
 	// Listen is the host:port of the page; empty is no page. Listening, if set,
 	// is told its URL as soon as it answers, before the fleet stands.
 	Listen    string
@@ -98,10 +102,9 @@ const (
 	// first is ready; then it is no accident.
 	deathsAtStart = 2
 	// leavePatience is how long gateways may take to say goodbye at the end,
-	// nodeGrace how long nodes may after them: nobody takes their zones over, so it is
-	// only for what they are about to write.
+	// nodeGrace how long nodes may after them, to store what they have.
 	leavePatience = 4 * time.Second
-	nodeGrace     = 1500 * time.Millisecond
+	nodeGrace     = 4 * time.Second
 )
 
 // Mesh is a running mesh. Its methods may be called concurrently.
@@ -272,6 +275,13 @@ func (m *Mesh) Resume(id mesh.NodeID) error {
 	return nil
 }
 
+// StoreDown takes the store away from everybody, the planner included, until
+// StoreUp. Ending the mesh in between gives it back first.
+func (m *Mesh) StoreDown() { m.server.Down() }
+
+// StoreUp gives the store back as it was. On an error it is still down.
+func (m *Mesh) StoreUp() error { return m.server.Up() }
+
 // Stop puts the world to sleep: planning ends, gateways say goodbye, nodes
 // write down what they have, and all processes end, within seconds. The store
 // and the page stay until Close. A second Stop waits for the first.
@@ -284,7 +294,14 @@ func (m *Mesh) Stop(ctx context.Context) error {
 		if m.fleet == nil {
 			return
 		}
+		if m.stopErr = m.server.Up(); m.stopErr != nil {
+			m.stopErr = errors.Join(m.stopErr, m.fleet.Close())
+			return
+		}
 		m.fleet.leave(ctx)
+		if err := m.fallAsleep(ctx); err != nil {
+			m.cfg.Log.Warn("nodes are stopped as they are", "err", err)
+		}
 		m.roster.forget()
 		m.stopErr = errors.Join(m.fleet.Close(), m.bury(context.WithoutCancel(ctx)))
 	})

@@ -103,3 +103,16 @@ func (m *Mesh) genesis(ctx context.Context, boxes []mesh.Box) error {
 	}
 	return reconcile.Genesis(ctx, m.world.Store, m.cfg.Shard, boxes, snapshots)
 }
+
+// fallAsleep says in the layout that nobody takes zones over any more, so that
+// nodes store what they have and stop. The planner of the next start wakes the world.
+func (m *Mesh) fallAsleep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, leavePatience)
+	defer cancel()
+	l, err := m.world.Store.Layout(ctx)
+	if err != nil || l.Asleep {
+		return err
+	}
+	l.Version, l.Asleep = l.Version+1, true
+	return m.world.Store.PutLayout(ctx, l)
+}

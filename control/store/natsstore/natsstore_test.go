@@ -261,6 +261,71 @@ func TestServerGoesAndComesBack(t *testing.T) {
 	}
 }
 
+// A server that is taken down and up again keeps its address and its files,
+// and handles of both kinds mend themselves.
+func TestDownAndUp(t *testing.T) {
+	server := startServer(t, t.TempDir())
+	url := server.URL()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	inside, err := server.Open(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	handles := []store.Store{inside, connect(t, url)}
+	for round := range int64(2) {
+		for zone, st := range handles {
+			if err := st.Append(ctx, mesh.ZoneID(zone+1), mesh.Slot{Position: 2 * round, Epoch: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		server.Down()
+		server.Down()
+		if _, err := natsstore.Open(ctx, url); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("open while it is down: %v", err)
+		}
+		for zone, st := range handles {
+			if err := st.Append(ctx, mesh.ZoneID(zone+1), mesh.Slot{Position: 2*round + 1, Epoch: 1}); !errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("append while it is down: %v", err)
+			}
+		}
+		if err := errors.Join(server.Up(), server.Up()); err != nil {
+			t.Fatal(err)
+		}
+		if server.URL() != url {
+			t.Errorf("it was at %s and came back elsewhere", url)
+		}
+		for i, st := range handles {
+			zone := mesh.ZoneID(i + 1)
+			var slots []mesh.Slot
+			again := func(f func(context.Context) error) { // an answer may be lost while the server comes up
+				err = store.ErrUnavailable
+				for errors.Is(err, store.ErrUnavailable) && ctx.Err() == nil {
+					call, done := context.WithTimeout(ctx, time.Second)
+					err = f(call)
+					done()
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			again(func(ctx context.Context) error {
+				return st.Append(ctx, zone, mesh.Slot{Position: 2*round + 1, Epoch: 1})
+			})
+			again(func(ctx context.Context) (err error) {
+				slots, err = st.ReadSlots(ctx, zone, 0, 9)
+				return err
+			})
+			if int64(len(slots)) != 2*round+2 {
+				t.Errorf("%d slots after round %d", len(slots), round)
+			}
+		}
+	}
+	if err := errors.Join(handles[0].Close(), handles[1].Close(), server.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	used := t.TempDir()
 	server := startServer(t, used)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,6 +16,8 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"weft/control/store"
 )
 
 // ServerOptions are the choices of StartServer. The zero value is a server on
@@ -36,6 +39,9 @@ var (
 	ErrDirectoryUsed = errors.New("data directory in use")
 )
 
+// loopback is where a server listens unless it is told.
+const loopback = "127.0.0.1"
+
 const (
 	maxPayloadBytes = 1 << 20
 	maxMemoryBytes  = 64 << 20
@@ -45,9 +51,12 @@ const (
 
 // Server is a NATS server with JetStream in this process.
 type Server struct {
-	nats  *server.Server
-	lock  *flock.Flock
-	token string
+	dir     string
+	options ServerOptions // with the port that it has
+	lock    *flock.Flock
+
+	mu   sync.Mutex
+	nats *server.Server // nil: it is down
 }
 
 // StartServer starts a server with its files in dir, which it creates if need
@@ -58,11 +67,50 @@ func StartServer(dir string, o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{lock: lock, token: o.Token}
-	if err := s.start(dir, o); err != nil {
+	s := &Server{dir: dir, options: o, lock: lock}
+	if err := s.Up(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// Down stops the server until Up: whoever connects is refused, handles answer
+// store.ErrUnavailable. The directory stays locked. For drills.
+func (s *Server) Down() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.nats != nil {
+		s.nats.Shutdown()
+		s.nats.WaitForShutdown()
+		s.nats = nil
+	}
+}
+
+// Up starts the server again, with its files, at the address that it had.
+// Handles, those of Server.Open included, mend themselves.
+func (s *Server) Up() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.nats != nil {
+		return nil
+	}
+	started, err := start(s.dir, s.options)
+	if err != nil {
+		return err
+	}
+	s.nats = started
+	s.options.Port = started.Addr().(*net.TCPAddr).Port
+	return nil
+}
+
+// InProcessConn implements nats.InProcessConnProvider for the server that runs.
+func (s *Server) InProcessConn() (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.nats == nil {
+		return nil, fmt.Errorf("%w: the server is down", store.ErrUnavailable)
+	}
+	return s.nats.InProcessConn()
 }
 
 // lockDirectory creates dir and takes the lock in it, which the system lets go
@@ -85,21 +133,21 @@ func lockDirectory(dir string) (*flock.Flock, error) {
 	return lock, nil
 }
 
-func (s *Server) start(dir string, o ServerOptions) error {
+func start(dir string, o ServerOptions) (*server.Server, error) {
 	host := o.Host
 	if host == "" {
-		host = "127.0.0.1"
+		host = loopback
 	}
 	// The server would only log that the port is taken; so ask first.
 	probe, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(o.Port)))
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w: another program listens on %s port %d; stop it or choose another port", ErrPortTaken, host, o.Port)
+		return nil, fmt.Errorf("%w: another program listens on %s port %d; stop it or choose another port", ErrPortTaken, host, o.Port)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot listen on %s port %d (%w); choose another address", host, o.Port, err)
+		return nil, fmt.Errorf("cannot listen on %s port %d (%w); choose another address", host, o.Port, err)
 	}
 	if err := probe.Close(); err != nil {
-		return err
+		return nil, err
 	}
 	orDefault := func(v, otherwise int64) int64 {
 		if v == 0 {
@@ -111,7 +159,7 @@ func (s *Server) start(dir string, o ServerOptions) error {
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	s.nats, err = server.NewServer(&server.Options{
+	s, err := server.NewServer(&server.Options{
 		ServerName: "weft", Host: host, Port: port, Authorization: o.Token,
 		JetStream: true, StoreDir: dir, SyncAlways: true,
 		JetStreamMaxMemory: maxMemoryBytes, JetStreamMaxStore: orDefault(o.MaxStoreBytes, 16<<30),
@@ -119,41 +167,44 @@ func (s *Server) start(dir string, o ServerOptions) error {
 		NoSigs: true, DisableJetStreamBanner: true,
 	})
 	if err != nil {
-		return fmt.Errorf("store server: %w", err)
+		return nil, fmt.Errorf("store server: %w", err)
 	}
 	log := new(complaints)
-	s.nats.SetLogger(log, false, false)
-	s.nats.Start()
+	s.SetLogger(log, false, false)
+	s.Start()
 	// The server tells that it is ready only when asked, and never that it failed.
 	for began := time.Now(); !log.failed() && time.Since(began) < startPatience; {
-		if s.nats.ReadyForConnections(100*time.Millisecond) && s.nats.JetStreamEnabled() {
-			return nil
+		if s.ReadyForConnections(100*time.Millisecond) && s.JetStreamEnabled() {
+			return s, nil
 		}
 	}
-	return fmt.Errorf("%w: the store server cannot start in %s: %s; choose another directory", ErrDirectory, dir, log.last())
+	s.Shutdown()
+	s.WaitForShutdown()
+	return nil, fmt.Errorf("%w: the store server cannot start in %s: %s; choose another directory", ErrDirectory, dir, log.last())
 }
 
 // URL is what Open takes, token included.
 func (s *Server) URL() string {
-	address := s.nats.Addr().String()
-	if s.token == "" {
-		return "nats://" + address
+	host := s.options.Host
+	if host == "" {
+		host = loopback
 	}
-	return "nats://" + s.token + "@" + address
+	u := url.URL{Scheme: "nats", Host: net.JoinHostPort(host, strconv.Itoa(s.options.Port))}
+	if s.options.Token != "" {
+		u.User = url.User(s.options.Token)
+	}
+	return u.String()
 }
 
 // Open returns a handle that reaches the server without a socket.
 func (s *Server) Open(ctx context.Context) (*Store, error) {
-	return open(ctx, s.URL(), nats.InProcessServer(s.nats))
+	return open(ctx, s.URL(), nats.InProcessServer(s))
 }
 
 // Close stops the server and gives the directory free. Handles, here and in
 // other processes, answer store.ErrUnavailable from then on.
 func (s *Server) Close() error {
-	if s.nats != nil {
-		s.nats.Shutdown()
-		s.nats.WaitForShutdown()
-	}
+	s.Down()
 	return s.lock.Unlock()
 }
 
