@@ -51,6 +51,9 @@ type Node struct {
 	// ActorCostUS is real work for each awake actor and tick, in microseconds
 	// of one core of this machine.
 	ActorCostUS int `env:"WEFT_ACTOR_COST_US" envDefault:"0"`
+	// RecordWrites is a directory in which the node keeps its fenced writes to
+	// the store, for drills that replay them; empty keeps none.
+	RecordWrites string `env:"WEFT_RECORD_WRITES"`
 	// Rules names the game.
 	Rules string `env:"WEFT_RULES" envDefault:"tavern"`
 }

@@ -127,10 +127,16 @@ func (h *host) runNode(o options.Node) error {
 	cfg.MaxActors = o.Actors
 	cfg.World = world.Config{TickHz: layout.Shard.TickHz, Bounds: layout.Shard.Bounds, Seed: layout.Shard.Seed, Spawn: layout.Shard.Spawn}
 	core := node.New(cfg, self, world.Tavern{ActorWork: actorWork(o.ActorCostUS)})
+	record, err := newDiary(o.RecordWrites, self)
+	if err != nil {
+		return err
+	}
+	defer record.close()
 	s, err := h.newService(o.Process, core, self, layout)
 	if err != nil {
 		return err
 	}
+	s.loop.pool.record = record
 	return s.serve(listener, nil)
 }
 

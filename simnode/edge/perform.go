@@ -88,6 +88,7 @@ const (
 // pool carries requests out side by side and hands each answer to answer.
 type pool struct {
 	store    store.Store
+	record   *diary // nil keeps none
 	requests chan *process.Request
 	answer   func(process.Answer)
 }
@@ -104,6 +105,7 @@ func (p *pool) run(ctx context.Context) {
 			for {
 				select {
 				case r := <-p.requests:
+					p.record.keep(r)
 					p.answer(Perform(ctx, p.store, *r))
 				case <-ctx.Done():
 					return
