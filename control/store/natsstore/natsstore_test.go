@@ -285,9 +285,11 @@ func TestDownAndUp(t *testing.T) {
 			t.Errorf("open while it is down: %v", err)
 		}
 		for zone, st := range handles {
-			if err := st.Append(ctx, mesh.ZoneID(zone+1), mesh.Slot{Position: 2*round + 1, Epoch: 1}); !errors.Is(err, store.ErrUnavailable) {
+			call, done := context.WithTimeout(ctx, time.Second) // what was sent into a breaking connection gets no answer
+			if err := st.Append(call, mesh.ZoneID(zone+1), mesh.Slot{Position: 2*round + 1, Epoch: 1}); !errors.Is(err, store.ErrUnavailable) {
 				t.Errorf("append while it is down: %v", err)
 			}
+			done()
 		}
 		if err := errors.Join(server.Up(), server.Up()); err != nil {
 			t.Fatal(err)
