@@ -36,7 +36,7 @@ var order = [][]string{
 	{"control/store/storeurl", "control/store/storetest", "control/launch/launchurl"},
 	{"control/launch/launchurl/...", "control/reconcile", "control/provision", "control/dashboard", "simnode/edge", "simnode/client", "loadtest/audit"},
 	{"control/local", "loadtest/bot"},
-	{"loadtest/scenario", "loadtest/sim"},
+	{"loadtest/scenario", "loadtest/sim", "loadtest/budget"},
 	{"loadtest/run"},
 	{"loadtest/stage"},
 	{"control/cmd/...", "simnode/cmd/...", "loadtest/cmd/...", "functions/..."},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weft/control/mesh"
+	"weft/control/store"
 	"weft/control/store/memstore"
 	"weft/control/store/metered"
 	"weft/simnode/edge"
@@ -168,12 +169,11 @@ func Run(l Load) (Result, error) {
 	b.connect()
 	b.every(time.Second/tickHz, b.tick)
 	b.runUntil(l.Warmup)
-	spent := b.result.Spent
 	b.result, b.base = Result{Load: l}, b.crossings()
 	b.runUntil(l.Warmup + l.Measure)
 	b.result.Crossed = b.crossings() - b.base
-	if b.fault == nil && (len(b.worlds) != len(b.layout.Zones) || spent == [Kinds]Spent{}) {
-		b.fault = fmt.Errorf("%d of %d zones opened", len(b.worlds), len(b.layout.Zones))
+	if b.fault == nil && (len(b.worlds) != len(b.layout.Zones) || b.result.Events == 0) {
+		b.fault = fmt.Errorf("%d of %d zones opened, %d events done", len(b.worlds), len(b.layout.Zones), b.result.Events)
 	}
 	return b.result, b.fault
 }
@@ -252,11 +252,14 @@ func (b *bench) genesis() error {
 				state.Born[p.id] = struct{}{}
 			}
 		}
-		key := fmt.Sprintf("z%d/%020d-genesis-0", z.ID, 0)
-		if err := b.store.PutChunk(ctx, key, state.Encode(nil)); err != nil {
-			return err
+		rec := mesh.ZoneRecord{Zone: z.ID, Owner: z.Owner, Epoch: 1, Pointer: mesh.Pointer{Position: -1}}
+		for i, part := range replication.Chunks(state.Encode(nil), store.MaxChunkBytes) {
+			key := fmt.Sprintf("z%d/%020d-genesis-%d", z.ID, 0, i)
+			if err := b.store.PutChunk(ctx, key, part); err != nil {
+				return err
+			}
+			rec.Pointer.Chunks = append(rec.Pointer.Chunks, key)
 		}
-		rec := mesh.ZoneRecord{Zone: z.ID, Owner: z.Owner, Epoch: 1, Pointer: mesh.Pointer{Position: -1, Chunks: []string{key}}}
 		if err := b.store.CreateZone(ctx, rec); err != nil {
 			return err
 		}

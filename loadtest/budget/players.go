@@ -60,9 +60,6 @@ func (b *bench) inside() mesh.Vec {
 
 // pause draws the ticks between two events of a player.
 func (b *bench) pause() mesh.Tick {
-	if b.load.AtOnce {
-		return mesh.Tick(tickHz / b.load.EventsPerPlayerHz)
-	}
 	return 1 + mesh.Tick(b.rand.ExpFloat64()*tickHz/b.load.EventsPerPlayerHz)
 }
 

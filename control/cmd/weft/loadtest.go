@@ -1,9 +1,13 @@
 package main
 
-import "weft/loadtest/stage"
+import (
+	"weft/loadtest/budget"
+	"weft/loadtest/stage"
+)
 
 type loadtest struct {
-	Run play `cmd:"" help:"Play a scenario: status 1 if an expectation failed, 2 if the file is bad."`
+	Run    play   `cmd:"" help:"Play a scenario: status 1 if an expectation failed, 2 if the file is bad."`
+	Budget writes `cmd:"" help:"Count what a load costs in write units of DynamoDB, in virtual time: status 1 if it is over the budget."`
 }
 
 type play struct{ stage.Play }
@@ -12,4 +16,12 @@ type play struct{ stage.Play }
 func (p *play) Run(s *session) error {
 	s.status = p.Play.Play(s.ctx, s.out, s.errs)
 	return nil
+}
+
+type writes struct{ budget.Command }
+
+// Run measures in virtual time.
+func (w *writes) Run(s *session) (err error) {
+	s.status, err = w.Main(s.out)
+	return err
 }
