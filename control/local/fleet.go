@@ -115,19 +115,18 @@ func (f *fleet) leave(ctx context.Context) {
 	}
 }
 
-// gateways returns where the gateways that are ready take clients.
-func (m *Mesh) gateways(ctx context.Context) ([]string, error) {
+// gateways returns the gateways that are ready to take clients.
+func (m *Mesh) gateways(ctx context.Context) (ready []mesh.Process, err error) {
 	all, err := m.world.Store.Processes(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var urls []string
 	for _, p := range all {
 		if p.Role == mesh.RoleGateway && p.State == mesh.Ready && p.ClientURL != "" && m.fleet.runs(p) {
-			urls = append(urls, p.ClientURL)
+			ready = append(ready, p)
 		}
 	}
-	return urls, nil
+	return ready, nil
 }
 
 // rosterLife is how long a list of gateways serves joins before it is read
@@ -138,32 +137,32 @@ const rosterLife = 500 * time.Millisecond
 type roster struct {
 	mu   sync.Mutex
 	at   time.Time
-	urls []string
+	list []mesh.Process
 }
 
 // forget drops the list: those on it have left.
 func (r *roster) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.at, r.urls = time.Time{}, nil
+	r.at, r.list = time.Time{}, nil
 }
 
 // invite returns the gateways for a client that joins. A crowd that joins at
 // once reads the store once.
-func (m *Mesh) invite(ctx context.Context) ([]string, error) {
+func (m *Mesh) invite(ctx context.Context) ([]mesh.Process, error) {
 	m.roster.mu.Lock()
 	defer m.roster.mu.Unlock()
 	if time.Since(m.roster.at) < rosterLife {
-		return m.roster.urls, nil
+		return m.roster.list, nil
 	}
-	urls, err := m.gateways(ctx)
+	list, err := m.gateways(ctx)
 	switch {
 	case err == nil:
-		m.roster.at, m.roster.urls = time.Now(), urls
-	case len(m.roster.urls) == 0:
+		m.roster.at, m.roster.list = time.Now(), list
+	case len(m.roster.list) == 0:
 		return nil, err
 	}
-	return m.roster.urls, nil
+	return m.roster.list, nil
 }
 
 // runs reports whether the process that made p known is a child of ours: a
@@ -198,7 +197,7 @@ func (m *Mesh) awaitGateways(ctx context.Context, n int) error {
 		for {
 			select {
 			case <-changed:
-				if urls, err := m.gateways(ctx); err == nil && len(urls) >= n {
+				if ready, err := m.gateways(ctx); err == nil && len(ready) >= n {
 					return nil
 				}
 			case err := <-m.deaths:

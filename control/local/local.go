@@ -62,8 +62,8 @@ type Config struct {
 	// is told its URL as soon as it answers, before the fleet stands.
 	Listen    string
 	Listening func(url string)
-	// Tickets returns what makes tickets; nil: nobody can join.
-	Tickets func(World) (func(mesh.PlayerID) string, error)
+	// Tickets returns what makes tickets for gateways; nil: nobody can join.
+	Tickets func(World) (func(mesh.PlayerID, []mesh.NodeID) string, error)
 	// Map returns the page's map feed, which must end with ctx, and what waits
 	// for that; may be nil.
 	Map func(ctx context.Context, w World) (feed dashboard.MapFeed, wait func(), err error)
@@ -101,6 +101,8 @@ const (
 	// deathsAtStart is how many children may end by themselves before the
 	// first is ready; then it is no accident.
 	deathsAtStart = 2
+	// gatewaysAtOnce is how many gateways a client is told of: one, and one in case that dies.
+	gatewaysAtOnce = 2
 	// leavePatience is how long gateways may take to say goodbye at the end,
 	// nodeGrace how long nodes may after them, to store what they have.
 	leavePatience = 4 * time.Second
@@ -115,7 +117,7 @@ type Mesh struct {
 	server  *natsstore.Server
 	fleet   *fleet
 	page    *page
-	tickets func(mesh.PlayerID) string
+	tickets func(mesh.PlayerID, []mesh.NodeID) string
 	roster  roster
 
 	deaths chan error // of children that ended by themselves, before the mesh is ready
@@ -239,22 +241,27 @@ func (m *Mesh) PageURL() string {
 	return m.page.url()
 }
 
-// Join returns what player needs to connect: the gateways that are ready, best
-// first, and a ticket.
+// Join returns what player needs to connect: two gateways that are ready, best
+// first, and a ticket for them.
 func (m *Mesh) Join(ctx context.Context, player mesh.PlayerID) (dashboard.Invitation, error) {
 	if m.tickets == nil {
 		return dashboard.Invitation{}, errors.New("nobody can join this world: it makes no tickets")
 	}
-	urls, err := m.invite(ctx)
+	gateways, err := m.invite(ctx)
 	if err != nil {
 		return dashboard.Invitation{}, err
 	}
-	if len(urls) == 0 {
+	if len(gateways) == 0 {
 		return dashboard.Invitation{}, dashboard.ErrNobodyHome
 	}
-	first := int(player) % len(urls) // players spread evenly
-	urls = append(urls[first:len(urls):len(urls)], urls[:first]...)
-	return dashboard.Invitation{Gateways: urls, Ticket: m.tickets(player)}, nil
+	var in dashboard.Invitation
+	var ids []mesh.NodeID
+	for i := range min(len(gateways), gatewaysAtOnce) {
+		g := gateways[(int(player)+i)%len(gateways)] // players spread evenly
+		in.Gateways, ids = append(in.Gateways, g.ClientURL), append(ids, g.ID)
+	}
+	in.Ticket = m.tickets(player, ids)
+	return in, nil
 }
 
 // Kill ends a process with SIGKILL, as a crash would; the planner does what it

@@ -96,8 +96,8 @@ func config(dir string) local.Config {
 		Command: func(r mesh.Role) []string {
 			return []string{os.Args[0], "child", r.String()}
 		},
-		Tickets: func(w local.World) (func(mesh.PlayerID) string, error) {
-			return func(p mesh.PlayerID) string { return fmt.Sprintf("%s admits %d", w.Shard.Name, p) }, nil
+		Tickets: func(w local.World) (func(mesh.PlayerID, []mesh.NodeID) string, error) {
+			return func(p mesh.PlayerID, _ []mesh.NodeID) string { return fmt.Sprintf("%s admits %d", w.Shard.Name, p) }, nil
 		},
 	}
 }

@@ -39,7 +39,7 @@ func Config(s *scenario.Scenario) (local.Config, error) {
 	}
 	items := s.Genesis()
 	return local.Config{
-		Shard: s.Shard(time.Now()), Policy: s.Policy, NodeActors: s.NodeActors, Cooldown: s.Cooldown, Gateways: s.Gateways,
+		Shard: s.Shard(time.Now()), Policy: s.Policy, Zones: s.Zones, NodeActors: s.NodeActors, Cooldown: s.Cooldown, Gateways: s.Gateways,
 		ActorCostUS: s.ActorCostUS, NodeCPU: int(s.NodeCPU*1000 + 0.5),
 		Chunks: func(zone mesh.Box) [][]byte { return chunks(items, zone) },
 		Command: func(r mesh.Role) []string {
@@ -63,13 +63,13 @@ func chunks(all []mesh.Entity, zone mesh.Box) [][]byte {
 	return replication.Chunks(state.Encode(nil), store.MaxChunkBytes)
 }
 
-func tickets(w local.World) (func(mesh.PlayerID) string, error) {
+func tickets(w local.World) (func(mesh.PlayerID, []mesh.NodeID) string, error) {
 	booth, err := ticket.NewBooth(w.Key, w.Shard.Name)
 	if err != nil {
 		return nil, err
 	}
-	return func(p mesh.PlayerID) string {
-		return booth.Mint(ticket.Claims{Player: p, Expires: time.Now().Add(ticketLife)})
+	return func(p mesh.PlayerID, gateways []mesh.NodeID) string {
+		return booth.Mint(ticket.Claims{Player: p, Gateways: gateways, Expires: time.Now().Add(ticketLife)})
 	}, nil
 }
 

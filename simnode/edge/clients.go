@@ -35,6 +35,7 @@ const (
 type reception struct {
 	*intake
 	booth  *ticket.Booth
+	self   mesh.NodeID
 	guests chan struct{}
 	last   atomic.Uint64 // ClientID
 	server http.Server
@@ -46,8 +47,8 @@ type reception struct {
 	open   sync.WaitGroup // requests being served
 }
 
-func newReception(k *intake, booth *ticket.Booth) *reception {
-	r := &reception{intake: k, booth: booth, guests: make(chan struct{}, maxGuests), patience: helloTimeout}
+func newReception(k *intake, booth *ticket.Booth, self mesh.NodeID) *reception {
+	r := &reception{intake: k, booth: booth, self: self, guests: make(chan struct{}, maxGuests), patience: helloTimeout}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("GET /", r.serve)
@@ -167,7 +168,7 @@ func (r *reception) readHello(s *webSocket) (wire.Hello, error) {
 	switch {
 	case err != nil:
 		return wire.Hello{}, err
-	case claims.Player != hello.Player, claims.Session != hello.Session:
+	case claims.Player != hello.Player, claims.Session != hello.Session, !claims.Admits(r.self):
 		return wire.Hello{}, ticket.ErrInvalid
 	}
 	return *hello, s.raw.SetReadDeadline(time.Time{})
@@ -183,7 +184,7 @@ func (r *reception) refuse(c *client, err error) {
 	case errors.Is(err, ticket.ErrExpired):
 		bye = &wire.Bye{Reason: wire.ByeTicket, Text: "the ticket has expired; get a new one"}
 	case errors.Is(err, ticket.ErrInvalid):
-		bye = &wire.Bye{Reason: wire.ByeTicket, Text: "the ticket is not for this player, session and shard"}
+		bye = &wire.Bye{Reason: wire.ByeTicket, Text: "the ticket is not for this player, session, gateway and shard"}
 	}
 	c.finish(bye)
 }

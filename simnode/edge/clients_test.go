@@ -135,7 +135,7 @@ func newDoor(t *testing.T) (r *reception, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r = newReception(newIntake(ctx, newLog(slog.New(slog.DiscardHandler))), booth)
+	r = newReception(newIntake(ctx, newLog(slog.New(slog.DiscardHandler))), booth, "g1")
 	l, err := listen(ctx, "WEFT_CLIENT_LISTEN", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +166,12 @@ func knock(t *testing.T, url string) *websocket.Conn {
 func TestHellos(t *testing.T) {
 	r, url := newDoor(t)
 	later := time.Now().Add(time.Minute)
-	mint := func(c ticket.Claims) string { return r.booth.Mint(c) }
+	mint := func(c ticket.Claims) string {
+		if c.Gateways == nil {
+			c.Gateways = []mesh.NodeID{"g2", "g1"}
+		}
+		return r.booth.Mint(c)
+	}
 	elsewhere, err := ticket.NewBooth(testKey, "castle")
 	if err != nil {
 		t.Fatal(err)
@@ -191,7 +196,8 @@ func TestHellos(t *testing.T) {
 		{"expired", websocket.MessageBinary, hello(wire.Hello{Player: 1, Ticket: mint(ticket.Claims{Player: 1, Expires: time.Now().Add(-time.Second)})}), wire.ByeTicket},
 		{"another's ticket", websocket.MessageBinary, hello(wire.Hello{Player: 2, Ticket: mint(ticket.Claims{Player: 1, Expires: later})}), wire.ByeTicket},
 		{"another session's", websocket.MessageBinary, hello(wire.Hello{Player: 1, Session: 8, Ticket: mint(ticket.Claims{Player: 1, Session: 9, Expires: later})}), wire.ByeTicket},
-		{"another shard's", websocket.MessageBinary, hello(wire.Hello{Player: 1, Ticket: elsewhere.Mint(ticket.Claims{Player: 1, Expires: later})}), wire.ByeTicket},
+		{"another gateway's", websocket.MessageBinary, hello(wire.Hello{Player: 1, Ticket: mint(ticket.Claims{Player: 1, Gateways: []mesh.NodeID{"g2"}, Expires: later})}), wire.ByeTicket},
+		{"another shard's", websocket.MessageBinary, hello(wire.Hello{Player: 1, Ticket: elsewhere.Mint(ticket.Claims{Player: 1, Gateways: []mesh.NodeID{"g1"}, Expires: later})}), wire.ByeTicket},
 	} {
 		before := r.refused.Load()
 		ws := knock(t, url)

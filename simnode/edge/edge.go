@@ -164,7 +164,7 @@ func (h *host) runGateway(o options.Gateway) error {
 		return err
 	}
 	s.loop.clients = newAudience(booth)
-	s.reception = newReception(s.loop.intake, booth)
+	s.reception = newReception(s.loop.intake, booth, self.ID)
 	return s.serve(nil, listener)
 }
 

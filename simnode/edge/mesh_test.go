@@ -204,7 +204,7 @@ func (f *fleet) ticket(c ticket.Claims) string {
 }
 
 func (f *fleet) join(g *running, id mesh.PlayerID) *player {
-	return f.hello(g, wire.Hello{Player: id, Ticket: f.ticket(ticket.Claims{Player: id})})
+	return f.hello(g, wire.Hello{Player: id, Ticket: f.ticket(ticket.Claims{Player: id, Gateways: []mesh.NodeID{g.ID}})})
 }
 
 func (f *fleet) hello(g *running, h wire.Hello) *player {

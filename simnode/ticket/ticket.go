@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,7 +28,18 @@ type Claims struct {
 	Player mesh.PlayerID
 	// Session is the one that the ticket resumes; 0 opens a new one.
 	Session uint64
-	Expires time.Time // to the second
+	// Gateways are those that it admits to, at most MaxGateways. A ticket that
+	// resumes a session, which a gateway made itself, is good at every gateway.
+	Gateways []mesh.NodeID
+	Expires  time.Time // to the second
+}
+
+// MaxGateways bounds the gateways of a ticket, so that it fits into a hello.
+const MaxGateways = 2
+
+// Admits reports whether c is for gateway.
+func (c Claims) Admits(gateway mesh.NodeID) bool {
+	return c.Session != 0 || slices.Contains(c.Gateways, gateway)
 }
 
 // Booth makes and reads the tickets of one shard. Its methods may be called
@@ -51,16 +63,20 @@ func NewBooth(shardKey [32]byte, shard string) (*Booth, error) {
 }
 
 const (
-	claimPlayer  = "player"
-	claimSession = "session"
+	claimPlayer   = "player"
+	claimSession  = "session"
+	claimGateways = "gateways"
 )
 
-// Mint returns a ticket of about 200 bytes that says c.
+// Mint returns a ticket of about 200 bytes, and the names of the gateways, that says c.
 func (b *Booth) Mint(c Claims) string {
 	t := paseto.NewToken()
 	t.SetString(claimPlayer, strconv.FormatUint(uint64(c.Player), 10))
 	if c.Session != 0 {
 		t.SetString(claimSession, strconv.FormatUint(c.Session, 10))
+	}
+	if len(c.Gateways) > 0 {
+		_ = t.Set(claimGateways, c.Gateways[:min(len(c.Gateways), MaxGateways)]) // strings can always be encoded
 	}
 	t.SetExpiration(c.Expires)
 	return t.V4Encrypt(b.key, b.shard)
@@ -93,6 +109,11 @@ func (b *Booth) Verify(ticket string, now time.Time) (Claims, error) {
 	if text, err := t.GetString(claimSession); err == nil {
 		if c.Session, err = strconv.ParseUint(text, 10, 64); err != nil {
 			return Claims{}, fmt.Errorf("%w: session %q", ErrInvalid, text)
+		}
+	}
+	if _, ok := t.Claims()[claimGateways]; ok {
+		if err := t.Get(claimGateways, &c.Gateways); err != nil {
+			return Claims{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 	}
 	return c, nil

@@ -2,9 +2,12 @@ package ticket
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"weft/control/mesh"
 	"weft/simnode/wire"
 )
 
@@ -23,13 +26,15 @@ func TestTickets(t *testing.T) {
 	for _, c := range []Claims{
 		{Player: 1, Expires: now.Add(time.Minute)},
 		{Player: 1<<32 - 1, Session: 1<<64 - 1, Expires: now.Add(24 * time.Hour)},
+		{Player: 7, Gateways: []mesh.NodeID{"gateway-1", "gateway-2"}, Expires: now.Add(time.Minute)},
+		{Player: 7, Gateways: []mesh.NodeID{mesh.NodeID(strings.Repeat("g", 128)), mesh.NodeID(strings.Repeat("h", 128))}, Expires: now.Add(time.Minute)},
 	} {
 		ticket := home.Mint(c)
 		if len(ticket) > wire.MaxTicketBytes {
 			t.Errorf("a ticket of %d bytes", len(ticket))
 		}
 		got, err := home.Verify(ticket, now)
-		if err != nil || got.Player != c.Player || got.Session != c.Session || !got.Expires.Equal(c.Expires) {
+		if err != nil || got.Player != c.Player || got.Session != c.Session || !slices.Equal(got.Gateways, c.Gateways) || !got.Expires.Equal(c.Expires) {
 			t.Errorf("%+v came back as %+v, %v", c, got, err)
 		}
 		if again, err := booth(t, 1, "tavern").Verify(ticket, now); err != nil || again.Player != c.Player {
@@ -56,6 +61,23 @@ func TestTickets(t *testing.T) {
 	}
 	if _, err := home.Verify(home.Mint(Claims{Expires: now.Add(time.Hour)}), now); !errors.Is(err, ErrInvalid) {
 		t.Errorf("nobody's ticket: %v", err)
+	}
+}
+
+func TestAdmits(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		claims Claims
+		want   bool
+	}{
+		{"made for it", Claims{Player: 1, Gateways: []mesh.NodeID{"g1", "g2"}}, true},
+		{"made for another", Claims{Player: 1, Gateways: []mesh.NodeID{"g1"}}, false},
+		{"made for none", Claims{Player: 1}, false},
+		{"of a session", Claims{Player: 1, Session: 9}, true},
+	} {
+		if got := c.claims.Admits("g2"); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
 	}
 }
 
