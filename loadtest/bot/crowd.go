@@ -258,6 +258,21 @@ func (c *Crowd) Struck(zones map[mesh.ZoneID]mesh.Epoch) *Outage {
 // Connected is how many are logged in.
 func (c *Crowd) Connected() int { return int(c.connected.Load()) }
 
+// Open is how many durable events that were first sent before t have no answer
+// yet.
+func (c *Crowd) Open(before time.Time) (n int) {
+	for _, b := range c.bots {
+		b.mu.Lock()
+		for _, a := range b.open {
+			if a.at.Before(before) {
+				n++
+			}
+		}
+		b.mu.Unlock()
+	}
+	return n
+}
+
 // Tally is what the bots counted and measured.
 type Tally struct {
 	Joined, Peak, Disconnects, Resumed, Rejected int

@@ -16,6 +16,9 @@ type Spec struct {
 	JoinAt time.Duration
 	// Still makes it stand where it is; otherwise it strolls about.
 	Still bool
+	// Shuttle makes it run over the plane x = PlaneX and back each second.
+	Shuttle bool
+	PlaneX  int32
 	// Path, if set, is where it walks: it is present, and logged in, while ok.
 	Path func(at time.Duration) (place mesh.Vec, ok bool)
 }
@@ -148,6 +151,9 @@ func (m *mind) think(s sense) intent {
 	if len(m.acts) > 0 && s.now < m.actUntil {
 		m.handle(s, &in)
 	}
+	if m.spec.Shuttle {
+		in.next = s.now + 50*time.Millisecond
+	}
 	in.moveX, in.moveY, in.yaw = m.steer(s)
 	return in
 }
@@ -189,6 +195,10 @@ func (m *mind) own(s sense) {
 		m.pace = min(distM(s.pos, m.target)*mesh.UnitsPerMeter/lookAheadS/float64(m.body.walkUnits), 1)
 		return
 	}
+	if m.spec.Shuttle {
+		m.shuttle(s)
+		return
+	}
 	if m.spec.Still {
 		m.aimed = false
 		return
@@ -203,6 +213,24 @@ func (m *mind) own(s sense) {
 		m.aimed = false
 		m.restUntil = s.now + m.seconds(0, 1)
 	}
+}
+
+// shuttleM is how far beyond its plane a shuttling bot aims: more than a zone's
+// hysteresis, less than it runs in half a second.
+const shuttleM = 1.3
+
+// shuttle aims at the side of the plane whose turn it is: half a second each,
+// every bot in a time of its own.
+func (m *mind) shuttle(s sense) {
+	if !m.aimed {
+		m.targetEnd = time.Duration(m.rng.Int64N(int64(time.Second)))
+	}
+	side := units(shuttleM)
+	if (s.now+m.targetEnd)%time.Second < time.Second/2 {
+		side = -side
+	}
+	m.setTarget(mesh.Vec{X: m.spec.PlaneX + side, Y: m.home.Y, Z: m.home.Z})
+	m.pace = 1
 }
 
 // choose takes a target within radius of around, for 1 to 8 s.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -44,6 +45,9 @@ type Options struct {
 	Progress func(Status)
 	// Log, if set, is told what happens, a sentence each time.
 	Log func(string)
+	// Faults does the scenario's faults while the crowd plays, and returns what
+	// they came to; the play ends with it. It must return soon when ctx ends.
+	Faults func(ctx context.Context, s *Strikes) *scenario.Drill
 	// Dial opens a client's connection; WebSocket if nil.
 	Dial func(ctx context.Context, url string) (client.Conn, error)
 }
@@ -77,6 +81,7 @@ type runner struct {
 	kills   []kill
 	dead    map[mesh.NodeID]bool
 	resumes sync.WaitGroup // pauses that are to end
+	drill   *scenario.Drill
 }
 
 type kill struct {
@@ -91,6 +96,9 @@ func Run(ctx context.Context, s *scenario.Scenario, m Mesh, opts Options) (*scen
 	began := time.Now()
 	if opts.Log == nil {
 		opts.Log = func(string) {}
+	}
+	if len(s.Faults) > 0 && opts.Faults == nil {
+		return nil, errors.Join(fmt.Errorf("%s has faults: play it with weft drill", s.Name), stop(ctx, m))
 	}
 	layout, err := m.Store().Layout(ctx)
 	if err != nil {
@@ -143,6 +151,12 @@ func (r *runner) play(ctx context.Context) {
 	var all sync.WaitGroup
 	all.Go(func() { r.crowd.Run(ctx) })
 	all.Go(func() { r.events(ctx) })
+	if len(r.s.Faults) > 0 {
+		all.Go(func() {
+			defer cancel()
+			r.drill = r.opts.Faults(ctx, &Strikes{r})
+		})
+	}
 	ticker := time.NewTicker(sampleEvery)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
@@ -224,48 +238,57 @@ func (r *runner) events(ctx context.Context) {
 
 // strike kills or pauses a victim.
 func (r *runner) strike(ctx context.Context, f *scenario.Fault, salt uint64, killed bool) {
-	victim, zones, err := r.victim(ctx, f, salt)
+	v, err := r.victim(ctx, f, salt)
 	if err != nil {
 		r.opts.Log(fmt.Sprintf("nobody was struck: %v", err))
 		r.fault(fmt.Sprintf("at %.1f s nobody was struck: %v", time.Since(r.start).Seconds(), err))
 		return
 	}
-	var outage *bot.Outage
+	if killed {
+		if _, err := r.kill(v); err != nil {
+			r.fault(err.Error())
+		}
+		return
+	}
 	if f.Role == mesh.RoleNode {
-		outage = r.crowd.Struck(zones)
+		r.crowd.Struck(v.Zones)
+	}
+	if err := r.mesh.Pause(v.ID); err != nil {
+		r.fault(fmt.Sprintf("%s could not be paused: %v", v.ID, err))
+		return
+	}
+	r.opts.Log(fmt.Sprintf("paused %s for %s", v.ID, f.For))
+	r.resumes.Go(func() {
+		timer := time.NewTimer(f.For)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		if err := r.mesh.Resume(v.ID); err != nil {
+			r.fault(fmt.Sprintf("%s could not be resumed: %v", v.ID, err))
+		}
+	})
+}
+
+// kill ends v. The outage is nil for a gateway.
+func (r *runner) kill(v Victim) (outage *bot.Outage, err error) {
+	if v.Role == mesh.RoleNode {
+		outage = r.crowd.Struck(v.Zones)
 	}
 	at := time.Since(r.start)
-	if !killed {
-		if err := r.mesh.Pause(victim); err != nil {
-			r.fault(fmt.Sprintf("%s could not be paused: %v", victim, err))
-			return
-		}
-		r.opts.Log(fmt.Sprintf("paused %s for %s", victim, f.For))
-		r.resumes.Go(func() {
-			timer := time.NewTimer(f.For)
-			defer timer.Stop()
-			select {
-			case <-ctx.Done():
-			case <-timer.C:
-			}
-			if err := r.mesh.Resume(victim); err != nil {
-				r.fault(fmt.Sprintf("%s could not be resumed: %v", victim, err))
-			}
-		})
-		return
+	if err := r.mesh.Kill(v.ID); err != nil {
+		return nil, fmt.Errorf("%s could not be killed: %w", v.ID, err)
 	}
-	if err := r.mesh.Kill(victim); err != nil {
-		r.fault(fmt.Sprintf("%s could not be killed: %v", victim, err))
-		return
-	}
-	r.opts.Log(fmt.Sprintf("killed %s", victim))
+	r.opts.Log(fmt.Sprintf("killed %s", v.ID))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.dead[victim] = true
-	r.watch.killed(f.Role)
+	r.dead[v.ID] = true
+	r.watch.killed(v.Role)
 	if outage != nil {
-		r.kills = append(r.kills, kill{victim, at, outage})
+		r.kills = append(r.kills, kill{v.ID, at, outage})
 	}
+	return outage, nil
 }
 
 // fault notes something that did not go by the script.
@@ -278,10 +301,15 @@ func (r *runner) fault(text string) {
 // errNobody: there is no process that the fault can strike.
 var errNobody = errors.New("there is no such process")
 
+// Victim is a process to strike, with the zones that it owns.
+type Victim struct {
+	mesh.Process
+	Zones map[mesh.ZoneID]mesh.Epoch
+}
+
 // victim chooses whom to strike among those that own a zone, or among ready
-// gateways, and returns the zones that it owns. The same seed chooses the same
-// from the same fleet.
-func (r *runner) victim(ctx context.Context, f *scenario.Fault, salt uint64) (mesh.NodeID, map[mesh.ZoneID]mesh.Epoch, error) {
+// gateways. The same seed chooses the same from the same fleet.
+func (r *runner) victim(ctx context.Context, f *scenario.Fault, salt uint64) (Victim, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	s := r.mesh.Store()
@@ -289,32 +317,32 @@ func (r *runner) victim(ctx context.Context, f *scenario.Fault, salt uint64) (me
 	reports, err2 := s.Reports(ctx)
 	processes, err3 := s.Processes(ctx)
 	if err := errors.Join(err1, err2, err3); err != nil {
-		return "", nil, err
+		return Victim{}, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var candidates []mesh.NodeID
+	candidates := map[mesh.NodeID]mesh.Process{}
 	for _, p := range processes {
 		owns := slices.ContainsFunc(layout.Zones, func(z mesh.Zone) bool { return z.Owner.Same(p.Owner()) })
 		if !r.dead[p.ID] && p.Role == f.Role && p.State != mesh.Stopped && (owns || f.Role == mesh.RoleGateway && p.State == mesh.Ready) {
-			candidates = append(candidates, p.ID)
+			candidates[p.ID] = p
 		}
 	}
 	if len(candidates) == 0 {
-		return "", nil, errNobody
+		return Victim{}, errNobody
 	}
-	slices.Sort(candidates)
-	victim := candidates[rand.New(rand.NewPCG(r.s.Seed, salt)).IntN(len(candidates))]
+	ids := slices.Sorted(maps.Keys(candidates))
+	id := ids[rand.New(rand.NewPCG(r.s.Seed, salt)).IntN(len(ids))]
 	if f.Victim == scenario.Busiest {
-		victim = busiest(candidates, reports)
+		id = busiest(ids, reports)
 	}
-	zones := map[mesh.ZoneID]mesh.Epoch{}
+	v := Victim{candidates[id], map[mesh.ZoneID]mesh.Epoch{}}
 	for _, z := range layout.Zones {
-		if z.Owner.Node == victim {
-			zones[z.ID] = z.Epoch
+		if z.Owner.Node == id {
+			v.Zones[z.ID] = z.Epoch
 		}
 	}
-	return victim, zones, nil
+	return v, nil
 }
 
 // busiest returns the candidate with the most actors, the first of equals.
@@ -355,6 +383,9 @@ func (r *runner) report(end time.Time, found audit.Result) *scenario.Report {
 		Offences: found.Offences, BotFaults: append(t.Faults, w.faults...),
 	}
 	w.fill(report, end.Sub(r.start))
+	if report.Drill = r.drill; report.Drill != nil {
+		report.Drill.FirstTickMS = spreadOf(r.kills, end)
+	}
 	for _, k := range r.kills {
 		report.Recovery = append(report.Recovery, scenario.Recovery{
 			Node: string(k.node), KilledAtS: round(k.at.Seconds()),

@@ -129,6 +129,7 @@ func (p *parse) fields() []field {
 		{"gateways", false, integer(&s.Gateways, 1, 64, "gateways")},
 		{"players", true, p.players},
 		{"events", false, p.events},
+		{"faults", false, p.trials},
 		{"duration", true, duration(&s.Duration, time.Second, MaxDuration)},
 		{"policy", false, func(d *decoder, path string, n ast.Node) {
 			v, ok := n.(*ast.StringNode)
@@ -140,6 +141,7 @@ func (p *parse) fields() []field {
 				s.Policy = v.Value
 			}
 		}},
+		{"zones", false, integer(&s.Zones, 0, 256, "zones")},
 		{"node_actors", false, integer(&s.NodeActors, 1, 1_000_000, "actors")},
 		{"cooldown", false, duration(&s.Cooldown, 100*time.Millisecond, time.Hour)},
 		{"actor_cost_us", false, integer(&s.ActorCostUS, 0, 10_000, "microseconds")},
@@ -252,6 +254,24 @@ func (p *parse) events(d *decoder, path string, n ast.Node) {
 			d.fault(n, path, "found %d things that happen, expected one of gather, act, kill, pause, disperse", acts)
 		}
 		p.Events = append(p.Events, e)
+	})
+}
+
+func (p *parse) trials(d *decoder, path string, n ast.Node) {
+	d.list(path, n, "faults", func(path string, n ast.Node) {
+		if len(p.Faults) == maxEvents {
+			d.fault(n, path, "found another fault, expected at most %d", maxEvents)
+			return
+		}
+		t := Trial{Times: 1, For: 3 * time.Second}
+		d.mapping(path, n,
+			field{"do", true, word(&t.Do, Trials...)},
+			field{"at", true, duration(&t.At, 0, p.Duration)},
+			field{"times", false, integer(&t.Times, 1, maxEvents, "times")},
+			field{"for", false, duration(&t.For, 100*time.Millisecond, p.Duration)},
+			field{"delay", false, duration(&t.Delay, 0, time.Second)},
+		)
+		p.Faults = append(p.Faults, t)
 	})
 }
 

@@ -30,6 +30,7 @@ type Report struct {
 	ClientBytesPerS Quantiles `json:"client_bytes_per_s"`
 	Store           Store     `json:"store"`
 	Layers          Layers    `json:"layers"`
+	Drill           *Drill    `json:"drill,omitempty"` // of a scenario with faults
 	Expect          []Verdict `json:"expect"`
 
 	// Offences are the first losses and duplicates that the audit found, each
@@ -112,6 +113,53 @@ type Store struct {
 	Writes         uint64  `json:"writes"`
 	WriteUnits     uint64  `json:"write_units"`
 	WriteUnitsPerS float64 `json:"write_units_per_s"`
+}
+
+// Drill is what the faults of a scenario came to.
+type Drill struct {
+	Faults int `json:"faults"` // that were done
+	// Unrecovered are those after which the mesh was not whole again in time:
+	// every zone open under a living owner, and a node to spare.
+	Unrecovered int `json:"unrecovered"`
+	// RecoveryMS is from a fault until the mesh is whole again. FirstTickMS is
+	// Recovery.FirstTickMS over all killed nodes.
+	RecoveryMS  Extremes `json:"recovery_ms"`
+	FirstTickMS Extremes `json:"first_tick_ms"`
+
+	Replay Replay     `json:"replay"`
+	Links  LinkFaults `json:"links"`
+	Outage Outage     `json:"outage"`
+}
+
+// Replay is of the fenced writes of paused nodes, tried again when others own
+// their zones: each must be refused, or be what is stored already and change nothing.
+type Replay struct {
+	Tried      int `json:"tried"`
+	Refused    int `json:"refused"`
+	Identical  int `json:"identical"`
+	Violations int `json:"violations"`
+}
+
+// LinkFaults is of the connections between processes.
+type LinkFaults struct {
+	Delayed    int   `json:"delayed_bytes"`
+	Silences   int   `json:"silences"`
+	Cuts       int   `json:"cuts"`        // connections broken, and refused for a while
+	ViaGateway int   `json:"via_gateway"` // messages between nodes that went through a gateway
+	Crossings  int64 `json:"crossings"`   // while the faults lasted
+}
+
+// Outage is a time without a store.
+type Outage struct {
+	Seconds float64 `json:"seconds"`
+	Held    int     `json:"held"` // durable events that waited when the store came back
+	// Acknowledged are events answered while there was no store to keep them,
+	// those of its first and last tick left out.
+	Acknowledged    int     `json:"acknowledged"`
+	SettleS         float64 `json:"settle_s"` // from its return until no event from before waited
+	ViewsPerPlayerS float64 `json:"views_per_player_s"`
+	NodeTicksMissed uint64  `json:"node_ticks_missed"`
+	Takeovers       int     `json:"takeovers"` // zones that changed hands because of it
 }
 
 // Layers tells of layers that had owners of their own.

@@ -24,9 +24,11 @@ type Scenario struct {
 	Gateways int
 	Groups   []Group
 	Events   []Event
-	Duration time.Duration
+	Faults   []Trial       // one after the other; the run ends after the last
+	Duration time.Duration // with faults: at most
 
 	Policy      string
+	Zones       int // about how many a policy with a fixed grid begins with; 0 is its own choice
 	NodeActors  int // a node's declared capacity
 	Cooldown    time.Duration
 	ActorCostUS int     // work per actor and tick in the rules, microseconds
@@ -60,10 +62,12 @@ func (g *Group) Players() int {
 const (
 	Wander = "wander" // stroll about where they are
 	Stand  = "stand"  // stand still
+	// Shuttle is to run over the plane x = SpawnM[0] and back each second.
+	Shuttle = "shuttle"
 )
 
 // Behaviours are the values of Group.Behave.
-var Behaviours = []string{Wander, Stand}
+var Behaviours = []string{Wander, Stand, Shuttle}
 
 // Event is one thing that happens; one of its pointers is set.
 type Event struct {
@@ -103,6 +107,28 @@ const (
 	Busiest = "busiest" // the node that owns the most actors
 	Random  = "random"  // any of those that own a zone; any ready gateway
 )
+
+// Trial is a fault that is done Times times while the crowd plays, each time
+// when the mesh has recovered from the last. `weft drill` does them.
+type Trial struct {
+	Do    string // one of Trials
+	At    time.Duration
+	Times int
+	For   time.Duration // how long each lasts
+	Delay time.Duration // of every byte between processes, of Links
+}
+
+// What a Trial does.
+const (
+	KillNode    = "kill-node"    // SIGKILL: the busiest owner of zones and any owner in turn
+	KillGateway = "kill-gateway" // SIGKILL
+	PauseNode   = "pause-node"   // SIGSTOP until another owns its zones, SIGCONT, and its writes once more
+	Links       = "links"        // delays between nodes, silences one way and both, broken and refused connections
+	StoreDown   = "store-down"   // connections to the store are refused for a while
+)
+
+// Trials are the values of Trial.Do.
+var Trials = []string{KillNode, KillGateway, PauseNode, Links, StoreDown}
 
 // Disperse ends gathering and acting: everyone walks off and logs out within
 // some seconds.
@@ -164,7 +190,12 @@ func (s *Scenario) Resized(n int, d time.Duration) (*Scenario, []Expectation) {
 		}
 	}
 	if d > 0 {
-		r.Duration, r.Events = d, nil
+		r.Duration, r.Events, r.Faults = d, nil, nil
+		for _, f := range s.Faults {
+			if f.At < d {
+				r.Faults = append(r.Faults, f)
+			}
+		}
 		for _, e := range s.Events {
 			if e.At < d {
 				r.Events = append(r.Events, e)

@@ -8,17 +8,19 @@ import (
 	"log/slog"
 	"path/filepath"
 
+	"weft/control/launch"
 	"weft/control/local"
 	"weft/loadtest/scenario"
 )
 
 // Options are how a mesh is to be put up, besides its scenario.
 type Options struct {
-	Dir     string        // keeps the world; empty is a temporary one
-	Listen  string        // host:port of the page; empty is no page
-	Note    func() string // a line for the page; may be nil
-	Errs    io.Writer     // where the page is, and warnings, a sentence each
-	Verbose bool          // the whole log on Errs, the words of children too
+	Dir     string                     // keeps the world; empty is a temporary one
+	Listen  string                     // host:port of the page; empty is no page
+	Note    func() string              // a line for the page; may be nil
+	Errs    io.Writer                  // where the page is, and warnings, a sentence each
+	Env     func(launch.Spec) []string // see local.Config
+	Verbose bool                       // the whole log on Errs, the words of children too
 }
 
 // Start puts up a mesh for the world of s. End it with Close.
@@ -27,7 +29,7 @@ func Start(ctx context.Context, s *scenario.Scenario, o Options) (Mesh, error) {
 	if err != nil {
 		return Mesh{}, err
 	}
-	cfg.Dir, cfg.Listen, cfg.Note = o.Dir, o.Listen, o.Note
+	cfg.Dir, cfg.Listen, cfg.Note, cfg.Env = o.Dir, o.Listen, o.Note, o.Env
 	cfg.Listening = func(url string) { fmt.Fprintf(o.Errs, "watch it at %s\n", url) }
 	var file *logFile
 	switch {
