@@ -78,6 +78,9 @@ func (b *books) append(id mesh.ZoneID, slot mesh.Slot) {
 		if r.Kind == replication.RecordArrive && k.state.Has(r.Zone, r.N) {
 			b.s.fail("zone %d takes crossing %d of zone %d in twice", id, r.N, r.Zone)
 		}
+		if r.Kind == replication.RecordArrive {
+			b.s.stats.Crossings++
+		}
 		k.state.Apply(r)
 		for _, e := range members {
 			b.count(k.state, e, 1)

@@ -52,6 +52,12 @@ func (c *checker) step() {
 					return false
 				}
 				c.owner[e.ID] = where
+				if b := c.books.zones[z.ID]; b != nil {
+					if d, ok := b.state.Entities[e.ID]; ok && e.Hop < d.Hop {
+						c.s.fail("entity %x is simulated at hop %d in zone %d and stored at hop %d", e.ID, e.Hop, z.ID, d.Hop)
+						return false
+					}
+				}
 				return true
 			})
 		})

@@ -61,6 +61,21 @@ type Stats struct {
 	Blinds                                       int
 }
 
+// Add adds o to s.
+func (s *Stats) Add(o Stats) {
+	for _, f := range []struct {
+		sum *int
+		n   int
+	}{
+		{&s.Steps, o.Steps}, {&s.Messages, o.Messages}, {&s.StoreCalls, o.StoreCalls}, {&s.Refused, o.Refused},
+		{&s.Kills, o.Kills}, {&s.Pauses, o.Pauses}, {&s.Restarts, o.Restarts}, {&s.Takeovers, o.Takeovers}, {&s.Layouts, o.Layouts},
+		{&s.Crossings, o.Crossings}, {&s.Acked, o.Acked}, {&s.Picks, o.Picks}, {&s.Outages, o.Outages},
+		{&s.Partitions, o.Partitions}, {&s.Blinds, o.Blinds},
+	} {
+		*f.sum += f.n
+	}
+}
+
 // origin is virtual time zero on the wall.
 var origin = time.UnixMilli(1_700_000_000_000)
 

@@ -12,21 +12,24 @@ var (
 	first = flag.Uint64("first", 1, "the first seed")
 )
 
-func TestSeeds(t *testing.T) {
+func TestSeeds(t *testing.T) { runSeeds(t, DefaultConfig()) }
+
+// runSeeds runs the seeds that the flags name, until one finds a violation,
+// and looks whether they did what they are for.
+func runSeeds(t *testing.T, cfg Config) {
 	var total Stats
 	for seed := *first; seed < *first+uint64(*seeds); seed++ {
-		r := Run(seed, DefaultConfig())
-		total.Acked += r.Stats.Acked
-		total.Picks += r.Stats.Picks
-		total.Takeovers += r.Stats.Takeovers
-		total.Layouts += r.Stats.Layouts
+		r := Run(seed, cfg)
+		total.Add(r.Stats)
 		if r.Violation != "" {
-			t.Errorf("seed %d at %v: %s\nreplay: go test ./loadtest/sim -run TestSeeds -first %d -seeds 1\n%s",
-				seed, r.At, r.Violation, seed, strings.Join(r.Trace, "\n"))
-			return
+			t.Fatalf("seed %d at %v: %s\nreplay: go test ./loadtest/sim -run '%s$' -first %d -seeds 1\n%s",
+				seed, r.At, r.Violation, t.Name(), seed, strings.Join(r.Trace, "\n"))
 		}
 	}
 	t.Logf("%+v", total)
+	if s := total; *seeds >= 10 && min(s.Acked, s.Picks, s.Crossings, s.Takeovers, s.Layouts, s.Refused, s.Kills, s.Pauses, s.Outages, s.Partitions, s.Blinds) == 0 {
+		t.Error("something that these runs are for did not happen")
+	}
 }
 
 // TestSameSeedSameRun: the order of a map must never show in what is said.
