@@ -1,0 +1,49 @@
+variable "prefix" {
+  type        = string
+  description = "Begins the names."
+
+  validation {
+    condition     = can(regex("^weft-[a-z][a-z0-9]{0,11}$", var.prefix))
+    error_message = "prefix is weft-<env>."
+  }
+}
+
+variable "region" {
+  type        = string
+  description = "The AWS region."
+}
+
+variable "env" {
+  type        = string
+  description = "The environment, a dimension of the metrics."
+}
+
+variable "shard" {
+  type        = string
+  description = "The shard, a dimension of the metrics."
+}
+
+variable "tables" {
+  type        = object({ data = string, control = string })
+  description = "Names of the two tables."
+}
+
+variable "functions" {
+  type        = list(string)
+  description = "The functions, without the prefix."
+
+  validation {
+    condition     = length(var.functions) > 0
+    error_message = "functions names at least one."
+  }
+}
+
+variable "static_peak_nodes" {
+  type        = number
+  description = "Size of the fixed fleet that is compared with."
+
+  validation {
+    condition     = var.static_peak_nodes >= 1
+    error_message = "static_peak_nodes is at least 1."
+  }
+}

@@ -1,0 +1,80 @@
+output "prefix" {
+  value       = local.prefix
+  description = "Begins the name of everything."
+}
+
+output "region" {
+  value       = var.region
+  description = "Where it is."
+}
+
+output "store_url" {
+  value       = local.store_url
+  description = "The replication store, for weft status and its like."
+}
+
+output "launcher_url" {
+  value       = local.launcher_urls[var.launcher]
+  description = "What the functions launch with."
+}
+
+output "launcher_urls" {
+  value       = local.launcher_urls
+  description = "Both launchers, by kind."
+}
+
+output "join_url" {
+  value       = aws_lambda_function_url.join.function_url
+  description = "Where clients ask for a ticket."
+}
+
+output "function_names" {
+  value = {
+    replan = aws_lambda_function.replan.function_name
+    sweep  = aws_lambda_function.sweep.function_name
+    drain  = aws_lambda_function.drain.function_name
+    join   = aws_lambda_function.join.function_name
+    bill   = aws_lambda_function.bill.function_name
+  }
+  description = "The functions, by what they do."
+}
+
+output "function_zips" {
+  value       = { for f in ["replan", "sweep", "drain", "join", "bill"] : f => abspath("${var.zips}/${f}.zip") }
+  description = "What was deployed of each, for a host that runs them where the emulator does not."
+}
+
+output "tables" {
+  value       = { data = module.tables.data.name, control = module.tables.control.name }
+  description = "The tables of the store."
+}
+
+output "cluster" {
+  value       = module.cluster.name
+  description = "The ECS cluster."
+}
+
+output "repository_urls" {
+  value       = module.cluster.repository_urls
+  description = "Where the images are pushed to, by role."
+}
+
+output "shard_key_secret" {
+  value       = aws_secretsmanager_secret.shard_key.arn
+  description = "The secret that holds the shard's key."
+}
+
+output "alarms_topic" {
+  value       = aws_sns_topic.alarms.arn
+  description = "Where alarms go."
+}
+
+output "dashboards" {
+  value       = module.dashboards.names
+  description = "The dashboards, by who reads them."
+}
+
+output "target_group" {
+  value       = module.gateway.target_group_arn
+  description = "Where the load balancer sends clients; null without one."
+}

@@ -1,0 +1,165 @@
+# What functions and processes may do, by action. A resource of "*" stands only
+# where its Sid has a reason in local.any_resource; the tests hold it so.
+
+locals {
+  any_resource = {
+    RegistryLogin = "ecr:GetAuthorizationToken logs in to the account's registry as a whole and knows no resource"
+    ListTasks     = "ecs:ListTasks knows container instances only, of which Fargate has none; the condition names the cluster"
+    SeeInstances  = "ec2:DescribeInstances knows no resource"
+  }
+
+  region_arn = local.region_service["ec2"]
+  region_service = { for s in ["ec2", "ecs"] :
+  s => "${local.arn}:${s}:${var.region}:${local.account}" }
+
+  read_items  = ["dynamodb:GetItem", "dynamodb:Query"]
+  write_items = ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"]
+
+  statement = {
+    store = {
+      Sid      = "Store"
+      Effect   = "Allow"
+      Action   = concat(local.read_items, local.write_items)
+      Resource = [module.tables.data.arn, module.tables.control.arn]
+    }
+    # DynamoDB uses the key for whoever uses the tables, and for nothing else.
+    key = {
+      Sid       = "TableKey"
+      Effect    = "Allow"
+      Action    = ["kms:Decrypt", "kms:DescribeKey"]
+      Resource  = module.tables.key_arn
+      Condition = { StringEquals = { "kms:ViaService" = "dynamodb.${var.region}.amazonaws.com" } }
+    }
+    control_only = {
+      Sid      = "Control"
+      Effect   = "Allow"
+      Action   = concat(local.read_items, ["dynamodb:PutItem"])
+      Resource = module.tables.control.arn
+    }
+    layout_read = {
+      Sid      = "Layout"
+      Effect   = "Allow"
+      Action   = local.read_items
+      Resource = module.tables.data.arn
+    }
+    shard_key = {
+      Sid      = "ShardKey"
+      Effect   = "Allow"
+      Action   = ["secretsmanager:GetSecretValue"]
+      Resource = aws_secretsmanager_secret.shard_key.arn
+    }
+  }
+
+  # Starting and stopping tasks: two families, one cluster, two roles.
+  launch_ecs = [
+    {
+      Sid       = "RunTask"
+      Effect    = "Allow"
+      Action    = ["ecs:RunTask"]
+      Resource  = [for f in [module.cluster.node_family, module.gateway.family] : "${local.region_service["ecs"]}:task-definition/${f}:*"]
+      Condition = { ArnEquals = { "ecs:cluster" = module.cluster.arn } }
+    },
+    {
+      Sid       = "EndTask"
+      Effect    = "Allow"
+      Action    = ["ecs:StopTask", "ecs:DescribeTasks"]
+      Resource  = "${local.region_service["ecs"]}:task/${module.cluster.name}/*"
+      Condition = { ArnEquals = { "ecs:cluster" = module.cluster.arn } }
+    },
+    {
+      Sid       = "TagTask"
+      Effect    = "Allow"
+      Action    = ["ecs:TagResource"]
+      Resource  = "${local.region_service["ecs"]}:task/${module.cluster.name}/*"
+      Condition = { StringEquals = { "ecs:CreateAction" = "RunTask" } }
+    },
+    {
+      Sid       = "ListTasks"
+      Effect    = "Allow"
+      Action    = ["ecs:ListTasks"]
+      Resource  = "*"
+      Condition = { ArnEquals = { "ecs:cluster" = module.cluster.arn } }
+    },
+    {
+      Sid       = "PassRoles"
+      Effect    = "Allow"
+      Action    = ["iam:PassRole"]
+      Resource  = [module.cluster.execution_role_arn, module.cluster.process_role_arn]
+      Condition = { StringEquals = { "iam:PassedToService" = "ecs-tasks.amazonaws.com" } }
+    },
+  ]
+
+  # Starting and ending instances: two templates, and only what carries our tags.
+  launch_ec2 = [
+    {
+      Sid    = "RunInstance"
+      Effect = "Allow"
+      Action = ["ec2:RunInstances"]
+      Resource = concat(
+        [module.cluster.node_template_arn, module.gateway.template_arn],
+        [for s in module.network.subnet_ids : "${local.region_arn}:subnet/${s}"],
+        [for g in [module.network.cluster_group_id, module.gateway.clients_group_id] : "${local.region_arn}:security-group/${g}"],
+        ["${local.region_arn}:network-interface/*", "${local.region_arn}:volume/*", "${local.arn}:ec2:${var.region}::image/*"],
+      )
+    },
+    {
+      Sid      = "RunTagged"
+      Effect   = "Allow"
+      Action   = ["ec2:RunInstances"]
+      Resource = "${local.region_arn}:instance/*"
+      Condition = {
+        StringEquals = { "aws:RequestTag/weft:env" = var.env, "aws:RequestTag/weft:shard" = var.shard }
+        ArnEquals    = { "ec2:LaunchTemplate" = [module.cluster.node_template_arn, module.gateway.template_arn] }
+      }
+    },
+    {
+      Sid       = "TagAtLaunch"
+      Effect    = "Allow"
+      Action    = ["ec2:CreateTags"]
+      Resource  = [for kind in ["instance", "volume", "network-interface"] : "${local.region_arn}:${kind}/*"]
+      Condition = { StringEquals = { "ec2:CreateAction" = "RunInstances" } }
+    },
+    {
+      Sid      = "OwnInstances"
+      Effect   = "Allow"
+      Action   = ["ec2:StartInstances", "ec2:StopInstances", "ec2:TerminateInstances", "ec2:CreateTags", "ec2:DeleteTags"]
+      Resource = "${local.region_arn}:instance/*"
+      Condition = { StringEquals = {
+        "aws:ResourceTag/weft:env"   = var.env
+        "aws:ResourceTag/weft:shard" = var.shard
+      } }
+    },
+    {
+      Sid      = "SeeInstances"
+      Effect   = "Allow"
+      Action   = ["ec2:DescribeInstances"]
+      Resource = "*"
+    },
+    {
+      Sid       = "PassInstanceRole"
+      Effect    = "Allow"
+      Action    = ["iam:PassRole"]
+      Resource  = module.cluster.instance_role_arn
+      Condition = { StringEquals = { "iam:PassedToService" = "ec2.amazonaws.com" } }
+    },
+  ]
+
+  # By who has them; a function's file adds its own log, trigger and queue.
+  allow = {
+    process = [local.statement.store, local.statement.key]
+    plan    = concat([local.statement.store, local.statement.key, local.statement.shard_key], local.launch_ecs, [for s in local.launch_ec2 : s if var.launcher == "ec2"])
+    join    = [local.statement.control_only, local.statement.layout_read, local.statement.key, local.statement.shard_key]
+    bill    = [local.statement.control_only, local.statement.layout_read, local.statement.key]
+  }
+
+  # All that is allowed to anybody, for the tests.
+  every_statement = flatten([for policy in concat(values(module.cluster.policies), [
+    aws_iam_role_policy.replan.policy, aws_iam_role_policy.sweep.policy, aws_iam_role_policy.drain.policy,
+    aws_iam_role_policy.join.policy, aws_iam_role_policy.bill.policy,
+  ]) : jsondecode(policy).Statement])
+
+  function_trust = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "lambda.amazonaws.com" } }]
+  })
+}
