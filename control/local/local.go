@@ -127,7 +127,6 @@ type Mesh struct {
 	planned sync.WaitGroup
 	stop    sync.Once
 	close   sync.Once
-	stopErr error
 }
 
 // Start starts a mesh and returns when its gateways take clients. On an error,
@@ -291,8 +290,10 @@ func (m *Mesh) StoreUp() error { return m.server.Up() }
 
 // Stop puts the world to sleep: planning ends, gateways say goodbye, nodes
 // write down what they have, and all processes end, within seconds. The store
-// and the page stay until Close. A second Stop waits for the first.
+// and the page stay until Close. A second Stop waits for the first, which alone
+// returns what went wrong.
 func (m *Mesh) Stop(ctx context.Context) error {
+	var stopErr error
 	m.stop.Do(func() {
 		if m.cancel != nil {
 			m.cancel()
@@ -301,8 +302,8 @@ func (m *Mesh) Stop(ctx context.Context) error {
 		if m.fleet == nil {
 			return
 		}
-		if m.stopErr = m.server.Up(); m.stopErr != nil {
-			m.stopErr = errors.Join(m.stopErr, m.fleet.Close())
+		if stopErr = m.server.Up(); stopErr != nil {
+			stopErr = errors.Join(stopErr, m.fleet.Close())
 			return
 		}
 		m.fleet.leave(ctx)
@@ -310,9 +311,9 @@ func (m *Mesh) Stop(ctx context.Context) error {
 			m.cfg.Log.Warn("nodes are stopped as they are", "err", err)
 		}
 		m.roster.forget()
-		m.stopErr = errors.Join(m.fleet.Close(), m.bury(context.WithoutCancel(ctx)))
+		stopErr = errors.Join(m.fleet.Close(), m.bury(context.WithoutCancel(ctx)))
 	})
-	return m.stopErr
+	return stopErr
 }
 
 // bury writes what has ended as stopped, so that neither the page nor the next
@@ -322,13 +323,13 @@ func (m *Mesh) bury(ctx context.Context) error {
 	defer cancel()
 	all, err := m.world.Store.Processes(ctx)
 	for _, p := range all {
-		if p.State != mesh.Stopped {
+		if p.State != mesh.Stopped && err == nil {
 			p.State = mesh.Stopped
-			err = errors.Join(err, m.world.Store.PutProcess(ctx, p))
+			err = m.world.Store.PutProcess(ctx, p)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("note that the processes have ended: %w", err)
+		return fmt.Errorf("the store took no more writes; if the disk of %s is full, make room there: %w", m.cfg.Dir, err)
 	}
 	return nil
 }
