@@ -35,7 +35,9 @@ func (n *Node) login(z *zone, from mesh.NodeID, m *wire.Login) {
 	}
 	switch {
 	case m.Session < e.Session:
-		n.send(from, n.loggedIn(z, e)) // somebody newer has the body
+		if d, ok := z.auth.Durable(id); ok && d.Session > m.Session {
+			n.send(from, n.loggedIn(z, d)) // somebody newer has the body
+		}
 	case m.Session == e.Session && e.Flags&mesh.Asleep == 0:
 		n.wake(z, e, from)
 		if d, ok := z.auth.Durable(id); ok && d.Session == e.Session && d.Flags&mesh.Asleep == 0 {
