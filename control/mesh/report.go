@@ -34,6 +34,11 @@ type Process struct {
 	ClientURL   string       `json:"client_url,omitempty"` // gateways: where clients connect
 	Capacity    int          `json:"capacity"`             // nodes: declared actors; gateways: clients
 	OSProcess   int          `json:"os_process,omitempty"` // pid on its machine, for drills
+	// Kind is what it runs on, as that is priced: FARGATE, FARGATE_SPOT, an
+	// instance type; empty if it does not know. Machine is the cloud's name of
+	// it, by which notices of its end speak of it.
+	Kind    string `json:"kind,omitempty"`
+	Machine string `json:"machine,omitempty"`
 }
 
 // Owner returns p as the owner of a zone.

@@ -29,7 +29,9 @@ type Snapshot struct {
 	// that is not among them has ended.
 	Instances      []mesh.NodeID
 	InstancesKnown bool
-	State          State
+	// Spent is what functions used since it was last counted.
+	Spent Spent
+	State State
 }
 
 // Do is the kind of an Action.
@@ -95,6 +97,7 @@ func Unopened(l mesh.Layout, reports []mesh.Report, limit int) []mesh.ZoneID {
 func Plan(cfg Config, s Snapshot, now time.Time) ([]Action, State) {
 	p := newPass(cfg, s, now.UnixMilli())
 	p.judge()
+	p.meter()
 	p.sleepOrWake()
 	p.measure()
 	p.adopt()

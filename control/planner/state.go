@@ -22,7 +22,8 @@ type State struct {
 	ColdMilli  int64                     `json:"cold,omitempty"`     // since when no zone has a living owner
 	Removed    []Removed                 `json:"removed,omitempty"`  // zones whose records are still there
 	QuietMilli int64                     `json:"quiet,omitempty"`    // since when nobody is here; 0: somebody is
-	Woken      Seen                      `json:"woken,omitzero"`     // the last wake; Sequence is when it was written
+	Meter      Meter                     `json:"meter,omitzero"`
+	Woken      Seen                      `json:"woken,omitzero"` // the last wake; Sequence is when it was written
 }
 
 // ZoneState is what is remembered of a zone.
