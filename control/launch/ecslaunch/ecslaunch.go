@@ -53,6 +53,8 @@ type Options struct {
 	Families map[mesh.Role]string // task families, by role
 	Subnets  []string             // one or more, best of several zones
 	Groups   []string             // security groups
+	// GatewayGroups are those of gateways; none: Groups.
+	GatewayGroups []string
 	// Capacity is the kind to begin with; where it has no room, the other kind is taken.
 	Capacity string
 	// Public gives tasks a public address.
@@ -247,7 +249,7 @@ func (l *Launcher) request(spec launch.Spec, env map[string]string, p place) *ec
 		EnableECSManagedTags: true,
 		Overrides:            &types.TaskOverride{ContainerOverrides: []types.ContainerOverride{container}},
 		NetworkConfiguration: &types.NetworkConfiguration{AwsvpcConfiguration: &types.AwsVpcConfiguration{
-			Subnets: p.subnets, SecurityGroups: l.o.Groups, AssignPublicIp: types.AssignPublicIpDisabled,
+			Subnets: p.subnets, SecurityGroups: l.groups(spec.Role), AssignPublicIp: types.AssignPublicIpDisabled,
 		}},
 	}
 	if l.o.Public {
@@ -262,6 +264,13 @@ func (l *Launcher) request(spec launch.Spec, env map[string]string, p place) *ec
 		in.CapacityProviderStrategy = []types.CapacityProviderStrategyItem{{CapacityProvider: &p.kind, Weight: 1}}
 	}
 	return in
+}
+
+func (l *Launcher) groups(r mesh.Role) []string {
+	if r == mesh.RoleGateway && len(l.o.GatewayGroups) > 0 {
+		return l.o.GatewayGroups
+	}
+	return l.o.Groups
 }
 
 // startedBy is how ECS knows the token: 36 characters.

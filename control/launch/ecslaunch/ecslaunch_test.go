@@ -376,3 +376,22 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// The clients' port is open on gateways only.
+func TestGatewaysHaveGroupsOfTheirOwn(t *testing.T) {
+	client, o := prepare(t)
+	o.GatewayGroups = []string{"sg-nodes", "sg-clients"}
+	got := map[string][]string{}
+	l := open(t, o, runner{client, func(in *ecs.RunTaskInput) (*ecs.RunTaskOutput, error) {
+		got[*in.Overrides.ContainerOverrides[0].Name] = in.NetworkConfiguration.AwsvpcConfiguration.SecurityGroups
+		return nil, nil
+	}}, client)
+	for _, r := range []mesh.Role{mesh.RoleNode, mesh.RoleGateway} {
+		if _, err := l.Start(t.Context(), launch.Spec{Role: r, Token: "t" + r.String(), Node: mesh.NodeID(r.String())}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(got["node"], o.Groups) || !slices.Equal(got["gateway"], o.GatewayGroups) {
+		t.Errorf("groups are %v", got)
+	}
+}

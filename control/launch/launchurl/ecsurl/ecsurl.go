@@ -20,13 +20,14 @@ import (
 //
 //	ecs://CLUSTER?node=FAMILY&gateway=FAMILY&subnets=A,B&groups=G&max_nodes=N
 //
-// with capacity=FARGATE (or FARGATE_SPOT: the kind to begin with), public=true
-// (default false), region=R and max_gateways=N. Credentials, the region if
+// with gateway_groups=G (default those of groups), capacity=FARGATE (or
+// FARGATE_SPOT: the kind to begin with), public=true (default false), region=R
+// and max_gateways=N. Credentials, the region if
 // absent, and AWS_ENDPOINT_URL are the environment's.
 var Driver = launchurl.Driver{
 	Scheme:     "ecs",
 	Form:       "ecs://CLUSTER?node=FAMILY&gateway=FAMILY&subnets=A,B&groups=G&max_nodes=N",
-	Parameters: []string{"node", "gateway", "subnets", "groups", "capacity", "public", "max_nodes", "max_gateways", "region"},
+	Parameters: []string{"node", "gateway", "subnets", "groups", "gateway_groups", "capacity", "public", "max_nodes", "max_gateways", "region"},
 	Open:       open,
 }
 
@@ -42,7 +43,7 @@ func open(ctx context.Context, u *url.URL, o launchurl.Options) (launchurl.Opene
 	}
 	options := ecslaunch.Options{
 		Cluster: u.Host, Families: map[mesh.Role]string{mesh.RoleNode: query.Get("node"), mesh.RoleGateway: query.Get("gateway")},
-		Subnets: launchurl.List(u, "subnets"), Groups: launchurl.List(u, "groups"),
+		Subnets: launchurl.List(u, "subnets"), Groups: launchurl.List(u, "groups"), GatewayGroups: launchurl.List(u, "gateway_groups"),
 		Capacity: cmp.Or(query.Get("capacity"), ecslaunch.OnDemand), Public: public == "true", Most: most, Owner: o.Owner,
 	}
 	if err := options.Validate(); err != nil {
