@@ -29,7 +29,7 @@ resource "aws_iam_role" "drain" {
 resource "aws_iam_role_policy" "drain" {
   name = "drain"
   role = aws_iam_role.drain.id
-  policy = jsonencode({ Version = "2012-10-17", Statement = concat(local.allow.plan, [
+  policy = jsonencode({ Version = "2012-10-17", Statement = concat(local.allow.drain, [
     {
       Sid      = "Log"
       Effect   = "Allow"

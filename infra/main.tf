@@ -22,12 +22,12 @@ locals {
       "ecs://${module.cluster.name}?node=${module.cluster.node_family}&gateway=${module.gateway.family}",
       "&subnets=${join(",", module.network.subnet_ids)}",
       "&groups=${module.network.cluster_group_id}&gateway_groups=${module.network.cluster_group_id},${module.gateway.clients_group_id}",
-      "&capacity=${var.capacity}&public=true&max_nodes=${var.max_nodes}&max_gateways=${var.max_gateways}",
+      "&capacity=${var.capacity}&public=true&max_nodes=${var.max_nodes}&max_gateways=${var.max_gateways}&region=${var.region}",
     ])
     ec2 = join("", [
       "ec2://${module.cluster.node_template}?gateway=${module.gateway.template}",
       "&subnets=${join(",", module.network.subnet_ids)}",
-      "&max_nodes=${var.max_nodes}&max_gateways=${var.max_gateways}&warm=${var.warm_instances}",
+      "&max_nodes=${var.max_nodes}&max_gateways=${var.max_gateways}&warm=${var.warm_instances}&capacity=${var.capacity == "FARGATE" ? "on-demand" : "spot"}&region=${var.region}",
     ])
   }
 
@@ -51,6 +51,7 @@ locals {
     WEFT_SHARD         = var.shard
     WEFT_ENV           = var.env
     WEFT_LISTEN        = "0.0.0.0:${local.mesh_port}"
+    WEFT_ADVERTISE     = "metadata:${local.mesh_port}"
     WEFT_DRAIN_TIMEOUT = "110s"
   }
 
@@ -102,13 +103,16 @@ module "cluster" {
 module "gateway" {
   source = "./modules/gateway"
 
-  prefix               = local.prefix
-  region               = var.region
-  arch                 = var.arch
-  size                 = var.gateway_size
-  image                = "${module.cluster.repository_urls["gateway"]}:${var.image_tag}"
-  log_group            = module.cluster.log_groups["gateway"]
-  environment          = merge(local.process_environment, { WEFT_CLIENT_LISTEN = "0.0.0.0:${local.client_port}" })
+  prefix    = local.prefix
+  region    = var.region
+  arch      = var.arch
+  size      = var.gateway_size
+  image     = "${module.cluster.repository_urls["gateway"]}:${var.image_tag}"
+  log_group = module.cluster.log_groups["gateway"]
+  environment = merge(local.process_environment, {
+    WEFT_CLIENT_LISTEN    = "0.0.0.0:${local.client_port}"
+    WEFT_CLIENT_ADVERTISE = "ws://metadata:${local.client_port}"
+  })
   secret_arn           = aws_secretsmanager_secret.shard_key.arn
   execution_role_arn   = module.cluster.execution_role_arn
   process_role_arn     = module.cluster.process_role_arn

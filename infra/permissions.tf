@@ -122,7 +122,7 @@ locals {
     {
       Sid      = "OwnInstances"
       Effect   = "Allow"
-      Action   = ["ec2:StartInstances", "ec2:StopInstances", "ec2:TerminateInstances", "ec2:CreateTags", "ec2:DeleteTags"]
+      Action   = ["ec2:StartInstances", "ec2:ModifyInstanceAttribute", "ec2:TerminateInstances", "ec2:CreateTags"]
       Resource = "${local.region_arn}:instance/*"
       Condition = { StringEquals = {
         "aws:ResourceTag/weft:env"   = var.env
@@ -147,6 +147,7 @@ locals {
   # By who has them; a function's file adds its own log, trigger and queue.
   allow = {
     process = [local.statement.store, local.statement.key]
+    drain   = concat([local.statement.store, local.statement.key, local.statement.shard_key], local.launch_ecs)
     plan    = concat([local.statement.store, local.statement.key, local.statement.shard_key], local.launch_ecs, [for s in local.launch_ec2 : s if var.launcher == "ec2"])
     join    = [local.statement.control_only, local.statement.layout_read, local.statement.key, local.statement.shard_key]
     bill    = [local.statement.control_only, local.statement.layout_read, local.statement.key]

@@ -188,7 +188,7 @@ variable "launcher" {
 variable "capacity" {
   type        = string
   default     = "FARGATE"
-  description = "Where tasks run: FARGATE, or FARGATE_SPOT for about 70 % less and two minutes' notice."
+  description = "What is asked for first: FARGATE, or FARGATE_SPOT for about 70 % less and two minutes' notice; with the ec2 launcher, instances on demand or Spot."
 
   validation {
     condition     = contains(["FARGATE", "FARGATE_SPOT"], var.capacity)

@@ -175,8 +175,9 @@ resource "aws_launch_template" "node" {
   update_default_version = true
   tags                   = merge(var.tags, { "weft:role" = "node" })
 
-  # Terminated, when it is not the launcher that stops it to keep it warm.
-  instance_initiated_shutdown_behavior = "terminate"
+  # Where it powers off for want of a process it stays, stopped, as one of the
+  # warm pool; the launcher has what has a process end by terminating.
+  instance_initiated_shutdown_behavior = "stop"
 
   iam_instance_profile {
     arn = aws_iam_instance_profile.this.arn

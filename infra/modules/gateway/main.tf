@@ -67,7 +67,7 @@ resource "aws_launch_template" "gateway" {
   update_default_version = true
   tags                   = merge(var.tags, { "weft:role" = "gateway" })
 
-  instance_initiated_shutdown_behavior = "terminate"
+  instance_initiated_shutdown_behavior = "stop"
 
   iam_instance_profile {
     arn = var.instance_profile_arn
