@@ -22,9 +22,9 @@ type Expectation struct {
 // Operators are those of expectations; a bare number is "==".
 var Operators = []string{">=", "<=", "==", "!=", ">", "<"}
 
-// parseExpectation returns the condition that text puts on the report's key.
+// ParseExpectation returns the condition that text puts on the report's key.
 // Its errors say what was found and what was expected.
-func parseExpectation(key, text string) (Expectation, error) {
+func ParseExpectation(key, text string) (Expectation, error) {
 	e := Expectation{Key: key, Op: "==", Source: text}
 	path, ok := reportPath(key)
 	if !ok {

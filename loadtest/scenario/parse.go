@@ -355,7 +355,7 @@ func (p *parse) expect(d *decoder, path string, n ast.Node) {
 			d.fault(it.Value(), join(path, key), "found %s, expected a number or a condition such as \">=4\"", found(it.Value()))
 			continue
 		}
-		e, err := parseExpectation(key, it.Value().GetToken().Value)
+		e, err := ParseExpectation(key, it.Value().GetToken().Value)
 		if err != nil {
 			d.fault(it.KeyValue(), join(path, key), "%v", err)
 			continue

@@ -101,6 +101,37 @@ func decodeIdentity(b []byte) (identity, error) {
 	return i, nil
 }
 
+// Bytes that the acceptor sends before the connection carries messages, but for
+// its identity.
+const (
+	dialerPreface   = greetingBytes
+	acceptorPreface = greetingBytes + sha256.Size
+)
+
+// Introduction reads, off the first bytes that one side of a connection between
+// processes sends, who it says it is, and how many bytes go before its first
+// message; ok is false until there are enough. It is for proxies that know no
+// key: nothing is proved.
+func Introduction(b []byte, dialer bool) (node mesh.NodeID, role mesh.Role, preface int, ok bool) {
+	at := acceptorPreface
+	if dialer {
+		at = dialerPreface
+	}
+	if len(b) < at+2 {
+		return "", 0, 0, false
+	}
+	r := wire.NewReader(b[at:])
+	n := int(r.U16())
+	if len(b) < at+2+n {
+		return "", 0, 0, false
+	}
+	i, err := decodeIdentity(b[at+2 : at+2+n])
+	if err != nil {
+		return "", 0, 0, false
+	}
+	return i.node, i.role, at + 2 + n + sha256.Size, true
+}
+
 // greet is called by the side that dialed. It returns who the other side is.
 func (c credentials) greet(conn net.Conn) (identity, error) {
 	mine, err := c.greeting(conn)

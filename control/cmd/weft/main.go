@@ -18,6 +18,7 @@ type cli struct {
 	Demo     demo     `cmd:"" help:"Play the tavern: a crowd walks in, a node is killed, nobody notices."`
 	Dev      dev      `cmd:"" help:"Run a world on this machine, with its page, for clients of your own."`
 	Loadtest loadtest `cmd:"" help:"Play scenarios and judge what came of them."`
+	Drill    drill    `cmd:"" help:"Break a mesh of this machine again and again, and count what that cost: status 1 if a bar was missed."`
 	Version  version  `cmd:"" help:"Say which version this is."`
 	Simnode  child    `cmd:"" hidden:"" help:"Be a simulation node; told by its environment."`
 	Gateway  child    `cmd:"" hidden:"" help:"Be a gateway; told by its environment."`
