@@ -48,6 +48,7 @@ type Result struct {
 	Seed      uint64
 	Violation string // empty: none
 	At        time.Duration
+	Ran       time.Duration // virtual
 	Stats     Stats
 	Hash      uint64   // of everything said and stored, in order
 	Trace     []string // the last events, if a violation was found
@@ -192,7 +193,7 @@ func Run(seed uint64, cfg Config) Result {
 	if s.violation == "" {
 		s.check.end()
 	}
-	return Result{Seed: seed, Violation: s.violation, At: s.violatedAt, Stats: s.stats, Hash: s.spoken.Sum64(), Trace: s.trace}
+	return Result{Seed: seed, Violation: s.violation, At: s.violatedAt, Ran: s.now, Stats: s.stats, Hash: s.spoken.Sum64(), Trace: s.trace}
 }
 
 func (s *Sim) runUntil(t time.Duration) {

@@ -1,0 +1,151 @@
+package sim
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+)
+
+// ConfigOf is the configuration of which a seed is run by the command: even
+// seeds under the director, who changes the layout at random and half does
+// things, odd ones under two real planners at once.
+func ConfigOf(seed uint64) Config {
+	cfg := DefaultConfig()
+	if seed%2 == 1 {
+		cfg.Planners = 2
+	}
+	return cfg
+}
+
+// Command runs seeds; the tags are for kong.
+type Command struct {
+	Seeds  int    `help:"How many seeds to run." default:"100"`
+	First  uint64 `help:"The first seed." default:"1"`
+	Jobs   int    `help:"How many to run at once; 0 is one for each core." default:"0"`
+	Report string `help:"Write the report as JSON to this file; - is standard output." placeholder:"FILE"`
+}
+
+// Report is what a command's runs found.
+type Report struct {
+	First            uint64  `json:"first"`
+	Seeds            int     `json:"seeds"`
+	WallSeconds      float64 `json:"wall_seconds"`
+	SimulatedSeconds float64 `json:"simulated_seconds"`
+	// PerCore is how many simulated seconds a second of one core is worth.
+	PerCore    float64     `json:"simulated_seconds_per_core_second"`
+	Stats      Stats       `json:"stats"`
+	Violations []Violation `json:"violations"`
+}
+
+// Violation is a promise that a seed broke.
+type Violation struct {
+	Seed   uint64   `json:"seed"`
+	AtS    float64  `json:"at_s"`
+	What   string   `json:"what"`
+	Replay string   `json:"replay"`
+	Trace  []string `json:"trace"`
+}
+
+// maxViolations ends a command early: more of the same tells nothing.
+const maxViolations = 20
+
+// Main runs the seeds and returns the exit status: 0, 1 if a seed found a
+// violation, 2 if c makes no sense.
+func (c *Command) Main(ctx context.Context, out, errs io.Writer) (int, error) {
+	if c.Seeds < 1 || c.Jobs < 0 {
+		return 2, fmt.Errorf("--seeds is %d and --jobs %d; run at least one seed, on at least one core", c.Seeds, c.Jobs)
+	}
+	r := c.run(ctx, errs)
+	if ctx.Err() != nil {
+		fmt.Fprintf(errs, "interrupted after %d seeds\n", r.Seeds)
+	}
+	for _, v := range r.Violations {
+		fmt.Fprintf(out, "seed %d at %.3f s: %s\n  %s\n", v.Seed, v.AtS, v.What, v.Replay)
+	}
+	fmt.Fprintf(out, "%d seeds from %d: %d violations; %.0f simulated seconds in %.0f s, %.0f a second of one core\n",
+		r.Seeds, r.First, len(r.Violations), r.SimulatedSeconds, r.WallSeconds, r.PerCore)
+	if err := c.write(r, out); err != nil {
+		return 1, fmt.Errorf("the report could not be written: %w", err)
+	}
+	if len(r.Violations) > 0 || ctx.Err() != nil {
+		return 1, nil
+	}
+	return 0, nil
+}
+
+func (c *Command) run(ctx context.Context, errs io.Writer) Report {
+	jobs := c.Jobs
+	if jobs == 0 {
+		jobs = runtime.GOMAXPROCS(0)
+	}
+	r := Report{First: c.First, Violations: []Violation{}}
+	began, told := time.Now(), time.Now()
+	var mu sync.Mutex
+	next := c.First
+	var workers sync.WaitGroup
+	for range jobs {
+		workers.Go(func() {
+			for {
+				mu.Lock()
+				seed := next
+				next++
+				over := seed >= c.First+uint64(c.Seeds) || ctx.Err() != nil || len(r.Violations) >= maxViolations
+				mu.Unlock()
+				if over {
+					return
+				}
+				result := Run(seed, ConfigOf(seed))
+				mu.Lock()
+				r.add(result)
+				if time.Since(told) > 10*time.Second {
+					told = time.Now()
+					fmt.Fprintf(errs, "%d of %d seeds, %d violations\n", r.Seeds, c.Seeds, len(r.Violations))
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	workers.Wait()
+	r.WallSeconds = time.Since(began).Seconds()
+	r.PerCore = r.SimulatedSeconds / r.WallSeconds / float64(jobs)
+	return r
+}
+
+func (r *Report) add(result Result) {
+	r.Seeds++
+	r.Stats.Add(result.Stats)
+	if result.Violation == "" {
+		r.SimulatedSeconds += result.Ran.Seconds()
+		return
+	}
+	r.SimulatedSeconds += result.At.Seconds()
+	r.Violations = append(r.Violations, Violation{
+		Seed: result.Seed, AtS: result.At.Seconds(), What: result.Violation,
+		Replay: fmt.Sprintf("weft loadtest sim --first %d --seeds 1 --report -", result.Seed),
+		Trace:  result.Trace,
+	})
+}
+
+func (c *Command) write(r Report, out io.Writer) error {
+	if c.Report == "" {
+		return nil
+	}
+	var b strings.Builder
+	in := json.NewEncoder(&b)
+	in.SetEscapeHTML(false)
+	in.SetIndent("", "  ")
+	if err := in.Encode(r); err != nil {
+		return err
+	}
+	if c.Report == "-" {
+		_, err := io.WriteString(out, b.String())
+		return err
+	}
+	return os.WriteFile(c.Report, []byte(b.String()), 0o644)
+}
