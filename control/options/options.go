@@ -32,6 +32,9 @@ type Process struct {
 	// LifelineFD is an open file descriptor whose end of file means that the
 	// parent is gone: the process ends at once. 0 is none.
 	LifelineFD int `env:"WEFT_LIFELINE_FD"`
+	// Machine is "ec2" on an instance whose tags hold more of the environment,
+	// and say when to leave; else empty.
+	Machine string `env:"WEFT_MACHINE"`
 	// Pprof is the host:port of a listener for profiles; empty is none.
 	Pprof string `env:"WEFT_PPROF"`
 	// DrainTimeout is how long a process that was asked to leave may take.
@@ -44,7 +47,8 @@ type Node struct {
 	// Listen is the host:port of the listener for peers; port 0 takes a free one.
 	Listen string `env:"WEFT_LISTEN" envDefault:"127.0.0.1:0"`
 	// Advertise is the host:port at which peers reach it, port 0 meaning the
-	// listener's; empty is the listener's own address.
+	// listener's; empty is the listener's own address. The host may be
+	// "metadata", alone or with a port: the private address that ECS or EC2 tells.
 	Advertise string `env:"WEFT_ADVERTISE"`
 	// Actors is the declared capacity, in awake actors.
 	Actors int `env:"WEFT_NODE_ACTORS" envDefault:"250"`
@@ -64,7 +68,9 @@ type Gateway struct {
 	// ClientListen is the host:port of the listener for clients.
 	ClientListen string `env:"WEFT_CLIENT_LISTEN" envDefault:"127.0.0.1:0"`
 	// ClientAdvertise is the ws:// or wss:// URL at which clients reach it;
-	// empty is made from the listener's address.
+	// empty is made from the listener's address. The host may be "metadata": the
+	// address that ECS or EC2 tells, the public one if it tells one. Port 0 is
+	// the listener's.
 	ClientAdvertise string `env:"WEFT_CLIENT_ADVERTISE"`
 	// Clients is how many may be connected at once.
 	Clients int `env:"WEFT_GATEWAY_CLIENTS" envDefault:"2000"`
@@ -103,6 +109,9 @@ func (o Process) Validate() error {
 	if o.LifelineFD != 0 && o.LifelineFD < 3 {
 		faults = append(faults, fault("WEFT_LIFELINE_FD", "a file descriptor from 3 on, or 0 for none", fmt.Sprint(o.LifelineFD)))
 	}
+	if o.Machine != "" && o.Machine != "ec2" {
+		faults = append(faults, fault("WEFT_MACHINE", "ec2 on an instance that a launcher started, else empty", o.Machine))
+	}
 	if o.Pprof != "" {
 		_, err := checkAddress("WEFT_PPROF", o.Pprof)
 		faults = append(faults, err)
@@ -124,7 +133,9 @@ func (o Node) Validate() error {
 	}
 	host, err := checkAddress("WEFT_LISTEN", o.Listen)
 	faults = append(faults, err)
-	if o.Advertise != "" {
+	if o.Advertise == Metadata {
+		host = Metadata
+	} else if o.Advertise != "" {
 		host, err = checkAddress("WEFT_ADVERTISE", o.Advertise)
 		faults = append(faults, err)
 	}
@@ -156,6 +167,9 @@ func (o Gateway) Validate() error {
 	}
 	return errors.Join(faults...)
 }
+
+// Metadata is the host that stands for the address that the machine tells.
+const Metadata = "metadata"
 
 // The limits of the wire protocol.
 const (

@@ -26,6 +26,11 @@ func TestDefaults(t *testing.T) {
 	if _, err := ReadNode(base("WEFT_LISTEN=:7001", "WEFT_ADVERTISE=10.0.0.7:0")); err != nil {
 		t.Error(err)
 	}
+	for _, advertise := range []string{"metadata", "metadata:0", "metadata:7400"} {
+		if _, err := ReadNode(base("WEFT_LISTEN=0.0.0.0:7400", "WEFT_MACHINE=ec2", "WEFT_ADVERTISE="+advertise)); err != nil {
+			t.Error(err)
+		}
+	}
 	g, err := ReadGateway(base("WEFT_CLIENT_LISTEN=0.0.0.0:7000", "WEFT_CLIENT_ADVERTISE=wss://play.example/"))
 	if err != nil {
 		t.Fatal(err)
@@ -52,6 +57,7 @@ func TestRefusals(t *testing.T) {
 		{"WEFT_DRAIN_TIMEOUT=soon", []string{"WEFT_DRAIN_TIMEOUT", `"soon"`, "60s"}},
 		{"WEFT_DRAIN_TIMEOUT=-1s", []string{"WEFT_DRAIN_TIMEOUT", "above 0"}},
 		{"WEFT_LIFELINE_FD=1", []string{"WEFT_LIFELINE_FD", "from 3 on"}},
+		{"WEFT_MACHINE=gce", []string{"WEFT_MACHINE", `"gce"`, "ec2 on an instance"}},
 		{"WEFT_PPROF=6060", []string{"WEFT_PPROF", "host and a port"}},
 	} {
 		_, err := ReadGateway(base(c.set))

@@ -19,7 +19,6 @@ import (
 	"log"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"sync"
 	"time"
@@ -65,7 +64,7 @@ func withStore(ctx context.Context, o options.Process, invalid error, run func(*
 	if invalid != nil {
 		return invalid
 	}
-	drain, release, err := obey(o.LifelineFD)
+	drain, release, err := obey(o.LifelineFD, o.Machine)
 	if err != nil {
 		return err
 	}
@@ -122,7 +121,9 @@ func (h *host) runNode(o options.Node) error {
 	}
 	defer listener.Close() //nolint:errcheck // serve may have closed it
 	self := h.process(o.Process, mesh.RoleNode, o.Actors)
-	self.Address = advertised(o.Advertise, listener.Addr())
+	if self.Address, err = advertised(h.ctx, o.Advertise, listener.Addr()); err != nil {
+		return err
+	}
 	cfg := node.DefaultConfig()
 	cfg.MaxActors = o.Actors
 	cfg.World = world.Config{TickHz: layout.Shard.TickHz, Bounds: layout.Shard.Bounds, Seed: layout.Shard.Seed, Spawn: layout.Shard.Spawn}
@@ -152,8 +153,8 @@ func (h *host) runGateway(o options.Gateway) error {
 	listener = netutil.LimitListener(listener, o.Clients+maxGuests)
 	defer listener.Close() //nolint:errcheck // serve may have closed it
 	self := h.process(o.Process, mesh.RoleGateway, o.Clients)
-	if self.ClientURL = o.ClientAdvertise; self.ClientURL == "" {
-		self.ClientURL = (&url.URL{Scheme: "ws", Host: listener.Addr().String(), Path: "/"}).String()
+	if self.ClientURL, err = clientURL(h.ctx, o.ClientAdvertise, listener.Addr()); err != nil {
+		return err
 	}
 	booth, err := ticket.NewBooth(o.ShardKey, layout.Shard.Name)
 	if err != nil {

@@ -13,13 +13,18 @@ import (
 	"time"
 
 	"weft/control/options"
+	"weft/simnode/metadata"
 	"weft/simnode/world"
 )
 
 // NodeMain is the program simnode: it reads the environment, runs, tells
 // stderr what went wrong, and returns the exit status.
 func NodeMain() int {
-	o, err := options.ReadNode(os.Environ())
+	environ, err := environment(context.Background())
+	var o options.Node
+	if err == nil {
+		o, err = options.ReadNode(environ)
+	}
 	if err == nil {
 		err = RunNode(context.Background(), o)
 	}
@@ -28,11 +33,29 @@ func NodeMain() int {
 
 // GatewayMain is the program gateway, likewise.
 func GatewayMain() int {
-	o, err := options.ReadGateway(os.Environ())
+	environ, err := environment(context.Background())
+	var o options.Gateway
+	if err == nil {
+		o, err = options.ReadGateway(environ)
+	}
 	if err == nil {
 		err = RunGateway(context.Background(), o)
 	}
 	return report(err)
+}
+
+// onEC2 is the value of WEFT_MACHINE where the instance says more.
+const onEC2 = "ec2"
+
+// environment returns the program's own, and after it what the instance's tags
+// add, once they do.
+func environment(ctx context.Context) ([]string, error) {
+	environ := os.Environ()
+	if os.Getenv("WEFT_MACHINE") != onEC2 {
+		return environ, nil
+	}
+	more, err := metadata.New(os.Getenv).Environ(ctx)
+	return append(environ, more...), err
 }
 
 func report(err error) int {
@@ -47,35 +70,49 @@ func report(err error) int {
 const exitOrphan = 3
 
 // obey listens to what is outside the process: the first SIGTERM, SIGINT or
-// SIGHUP closes drain, the second ends the program; the end of file on the
-// lifeline ends it at once. A log that nobody reads any more does not.
-func obey(lifeline int) (drain <-chan struct{}, release func(), err error) {
-	leave, done := make(chan struct{}), make(chan struct{})
+// SIGHUP closes drain, the second ends the program; on EC2 the instance's word
+// closes drain, too. The end of file on the lifeline ends the program at once.
+// A log that nobody reads any more does not.
+func obey(lifeline int, machine string) (drain <-chan struct{}, release func(), err error) {
+	leave, told := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
 	var tasks sync.WaitGroup
 	if lifeline != 0 {
 		if err := watchLifeline(lifeline); err != nil {
+			cancel()
 			return nil, nil, err
 		}
 	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	signal.Ignore(syscall.SIGPIPE)
+	if machine == onEC2 {
+		tasks.Go(func() {
+			if metadata.New(os.Getenv).Leave(ctx) != "" {
+				close(told)
+			}
+		})
+	}
 	tasks.Go(func() {
-		for n := 0; ; n++ {
+		once := sync.OnceFunc(func() { close(leave) })
+		for n := 0; ; {
 			select {
 			case <-signals:
-				if n > 0 {
+				if n++; n > 1 {
 					os.Exit(1)
 				}
-				close(leave)
-			case <-done:
+				once()
+			case <-told:
+				told = nil
+				once()
+			case <-ctx.Done():
 				return
 			}
 		}
 	})
 	return leave, func() {
 		signal.Stop(signals)
-		close(done)
+		cancel()
 		tasks.Wait()
 	}, nil
 }

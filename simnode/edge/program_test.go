@@ -115,6 +115,8 @@ func TestPrograms(t *testing.T) {
 	}
 	t.Cleanup(func() { taken.Close() })
 
+	ec2 := newInstance(t, map[string]string{"WEFT_STORE": server.URL(), "WEFT_ADVERTISE": "metadata", "WEFT_NODE_ID": "node-7"})
+
 	for _, c := range []struct {
 		name, program string
 		env           []string
@@ -134,13 +136,18 @@ func TestPrograms(t *testing.T) {
 		{"bad key", "gateway", []string{url, "WEFT_SHARD_KEY=hush"}, nil, 1, "WEFT_SHARD_KEY is not set or not valid; it must be the shard's key, 64 hexadecimal digits"},
 		{"bad environment", "simnode", nil, nil, 1, "WEFT_STORE is not set"},
 		{"bad lifeline", "simnode", []string{url, "WEFT_LIFELINE_FD=77"}, nil, 1, "WEFT_LIFELINE_FD names descriptor 77, which is not open"},
+		{"told and drained by its instance", "simnode", []string{ec2.endpoint, "WEFT_MACHINE=ec2"}, func(*program) error { ec2.drain.Store(true); return nil }, 0, "drained"},
+		{"not on an instance", "simnode", []string{url, "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1", "WEFT_ADVERTISE=metadata"}, nil, 1, "WEFT_ADVERTISE: neither ECS nor EC2 tells this machine's address"},
+		{"unknown machine", "gateway", []string{url, "WEFT_MACHINE=gce"}, nil, 1, "ec2 on an instance that a launcher started"},
 		{"unknown store", "simnode", []string{"WEFT_STORE=ftp://x"}, nil, 1, "WEFT_STORE"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			p := startProgram(t, c.program, c.env...)
 			if c.act != nil {
-				p.until(t, "running")
+				if line := p.until(t, "running"); c.program == "simnode" && c.env[0] == ec2.endpoint && (!strings.Contains(line, "address=10.9.8.7:") || !strings.Contains(line, "node-7")) {
+					t.Errorf("it is not what its instance said: %s", line)
+				}
 				if err := c.act(p); err != nil {
 					t.Fatal(err)
 				}
@@ -180,13 +187,7 @@ func TestActorWork(t *testing.T) {
 	}
 }
 
-func TestAdvertised(t *testing.T) {
-	at := &net.TCPAddr{IP: net.IPv4(10, 1, 2, 3), Port: 7100}
-	for wanted, want := range map[string]string{"": "10.1.2.3:7100", "node.example:0": "node.example:7100", "1.2.3.4:99": "1.2.3.4:99"} {
-		if got := advertised(wanted, at); got != want {
-			t.Errorf("%q gives %q", wanted, got)
-		}
-	}
+func TestRefused(t *testing.T) {
 	if refused(errors.New("x")) || !refused(&net.OpError{Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}) {
 		t.Error("refused")
 	}

@@ -5,8 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
+	"os"
 	"syscall"
 	"time"
+
+	"weft/control/options"
+	"weft/simnode/metadata"
 )
 
 const (
@@ -38,14 +43,48 @@ func dial(ctx context.Context, address string) (net.Conn, error) {
 func refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 // advertised returns the address at which others reach a listener: the wanted
-// one, with the listener's port where it says 0.
-func advertised(wanted string, at net.Addr) string {
+// one, with the listener's port where it says 0, and what the machine says
+// where it says metadata.
+func advertised(ctx context.Context, wanted string, at net.Addr) (string, error) {
 	if wanted == "" {
-		return at.String()
+		return at.String(), nil
+	}
+	if wanted == options.Metadata {
+		wanted += ":0"
 	}
 	host, port, err := net.SplitHostPort(wanted)
 	if err == nil && port == "0" {
 		_, port, _ = net.SplitHostPort(at.String())
 	}
-	return net.JoinHostPort(host, port)
+	if host == options.Metadata {
+		if host, err = metadata.New(os.Getenv).Address(ctx, false); err != nil {
+			return "", fmt.Errorf("WEFT_ADVERTISE: %w", err)
+		}
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// clientURL returns the URL at which clients reach a listener, likewise.
+func clientURL(ctx context.Context, wanted string, at net.Addr) (string, error) {
+	if wanted == "" {
+		return (&url.URL{Scheme: "ws", Host: at.String(), Path: "/"}).String(), nil
+	}
+	u, err := url.Parse(wanted)
+	if err != nil || u.Hostname() != options.Metadata {
+		return wanted, err
+	}
+	host, err := metadata.New(os.Getenv).Address(ctx, true)
+	if err != nil {
+		return "", fmt.Errorf("WEFT_CLIENT_ADVERTISE: %w", err)
+	}
+	switch port := u.Port(); port {
+	case "":
+		u.Host = host
+	case "0":
+		_, port, _ = net.SplitHostPort(at.String())
+		fallthrough
+	default:
+		u.Host = net.JoinHostPort(host, port)
+	}
+	return u.String(), nil
 }

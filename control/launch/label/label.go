@@ -18,6 +18,9 @@ import (
 	"weft/control/mesh"
 )
 
+// Prefix is how all tags begin.
+const Prefix = "weft:"
+
 // The tags. Every process has those up to Node.
 const (
 	Shard    = "weft:shard"
