@@ -267,7 +267,7 @@ func (s *Sim) start(id mesh.NodeID, role mesh.Role) *proc {
 		p.node = node.New(cfg, p.self, s.rules)
 	} else {
 		cfg := gateway.DefaultConfig(100)
-		cfg.ViewBudgetBytes = 4096
+		cfg.ViewEveryTicks = 2 // what clients see is looked at ten times a second
 		p.gateway = gateway.New(cfg, p.self)
 	}
 	s.procs = append(s.procs, p)
@@ -370,8 +370,11 @@ func (s *Sim) fetchLayout(p *proc) {
 	if !p.alive || p.pausing || p.blind || s.disk.down {
 		return
 	}
+	if v, err := s.store.LayoutVersion(ctx); err != nil || v <= p.version {
+		return
+	}
 	l, err := s.store.Layout(ctx)
-	if err != nil || l.Version <= p.version {
+	if err != nil {
 		return
 	}
 	p.version = l.Version
