@@ -58,11 +58,21 @@ type Deps struct {
 	Env []string
 	Now func() time.Time
 	Log *slog.Logger // nil is silent
+	// Expenses, if set, are what calling this costs; the planner meters them.
+	Expenses Expenses
 
 	// MinInterval is the least time between two runs of Serve; ReportInterval
 	// is that between runs for which there is no more than reports. Backstop is
 	// how long it waits at most. Zero is 50 ms, 250 ms and 1 s.
 	MinInterval, ReportInterval, Backstop time.Duration
+}
+
+// Expenses counts what functions use until it is in the planner's state.
+type Expenses interface {
+	// Open returns what is not booked yet.
+	Open() planner.Spent
+	// Booked says that so much of it is stored now.
+	Booked(planner.Spent)
 }
 
 const (
@@ -144,6 +154,9 @@ func (r *Reconciler) Once(ctx context.Context) ([]mesh.Decision, error) {
 // read after processes and intents.
 func (p *run) load(ctx context.Context) (err error) {
 	s, st := &p.snapshot, p.d.Store
+	if p.d.Expenses != nil {
+		s.Spent = p.d.Expenses.Open()
+	}
 	if p.state, err = st.PlannerState(ctx); err != nil {
 		return fmt.Errorf("planner state: %w", err)
 	}
@@ -199,7 +212,13 @@ func (p *run) save(ctx context.Context, next planner.State) error {
 	if err != nil {
 		return err
 	}
-	return p.d.Store.PutPlannerState(ctx, mesh.PlannerState{Version: p.state.Version + 1, Data: data})
+	if err := p.d.Store.PutPlannerState(ctx, mesh.PlannerState{Version: p.state.Version + 1, Data: data}); err != nil {
+		return err
+	}
+	if p.d.Expenses != nil {
+		p.d.Expenses.Booked(p.snapshot.Spent)
+	}
+	return nil
 }
 
 // decide records that a was carried out.
