@@ -27,6 +27,11 @@ import (
 // TaskVariable is where ECS says that it answers.
 const TaskVariable = "ECS_CONTAINER_METADATA_URI_V4"
 
+// PublicVariable is the URL of a service that answers with the address that it
+// is called from, such as https://checkip.amazonaws.com. A task of ECS learns
+// its public address only so; empty is never.
+const PublicVariable = "WEFT_PUBLIC_ADDRESS_URL"
+
 const (
 	// callTimeout bounds one question, repetitions included.
 	callTimeout = 5 * time.Second
@@ -41,6 +46,7 @@ const (
 // Machine is what a process runs on.
 type Machine struct {
 	task            string // URL; empty on EC2
+	public          string // URL of who sees the task from outside; or empty
 	instance        *imds.Client
 	every, patience time.Duration
 }
@@ -48,7 +54,7 @@ type Machine struct {
 // New returns the machine of a process with that environment. It asks nothing yet.
 func New(getenv func(string) string) *Machine {
 	return &Machine{
-		task: getenv(TaskVariable),
+		task: getenv(TaskVariable), public: getenv(PublicVariable),
 		instance: imds.New(imds.Options{
 			EnableFallback: aws.FalseTernary, // IMDSv2 only
 			Retryer:        retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = 2 }),
@@ -58,14 +64,17 @@ func New(getenv func(string) string) *Machine {
 }
 
 // Address returns the address at which other machines reach this one: its
-// private one or, where public is asked for and the machine knows one, that.
-// (A task of ECS does not know a public address.) The error is a sentence for
-// the user.
+// private one or, where public is asked for and there is one, that. The error
+// is a sentence for the user.
 func (m *Machine) Address(ctx context.Context, public bool) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if m.task != "" {
-		address, err := m.taskAddress(ctx)
+		ask := m.taskAddress
+		if public && m.public != "" {
+			ask = m.seenFromOutside
+		}
+		address, err := ask(ctx)
 		if err != nil {
 			return "", fmt.Errorf("ECS does not tell the task's address (%w); give host and port instead of %q", err, options.Metadata)
 		}
@@ -89,22 +98,14 @@ func (m *Machine) Address(ctx context.Context, public bool) (string, error) {
 
 // taskAddress reads the task metadata endpoint, version 4.
 func (m *Machine) taskAddress(ctx context.Context) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, m.task, nil)
+	reply, err := fetch(ctx, m.task)
 	if err != nil {
 		return "", err
-	}
-	reply, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return "", err
-	}
-	defer reply.Body.Close() //nolint:errcheck // it is read
-	if reply.StatusCode != http.StatusOK {
-		return "", errors.New(reply.Status)
 	}
 	var container struct {
 		Networks []struct{ IPv4Addresses []string }
 	}
-	if err := json.NewDecoder(io.LimitReader(reply.Body, maxReplyBytes)).Decode(&container); err != nil {
+	if err := json.Unmarshal(reply, &container); err != nil {
 		return "", err
 	}
 	for _, n := range container.Networks {
@@ -115,6 +116,34 @@ func (m *Machine) taskAddress(ctx context.Context) (string, error) {
 		}
 	}
 	return "", errors.New("it names no network")
+}
+
+func (m *Machine) seenFromOutside(ctx context.Context) (string, error) {
+	reply, err := fetch(ctx, m.public)
+	if err != nil {
+		return "", err
+	}
+	address := strings.TrimSpace(string(reply))
+	if net.ParseIP(address) == nil {
+		return "", fmt.Errorf("the service of %s says %.40q", PublicVariable, address)
+	}
+	return address, nil
+}
+
+func fetch(ctx context.Context, url string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer reply.Body.Close() //nolint:errcheck // it is read
+	if reply.StatusCode != http.StatusOK {
+		return nil, errors.New(reply.Status)
+	}
+	return io.ReadAll(io.LimitReader(reply.Body, maxReplyBytes))
 }
 
 // get returns what the instance says of path, or nothing where it has no such thing.

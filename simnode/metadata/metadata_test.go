@@ -139,10 +139,7 @@ func TestAddressOfATask(t *testing.T) {
 			defer http.DefaultClient.CloseIdleConnections()
 			defer s.Close()
 			m := New(func(name string) string {
-				if name != TaskVariable {
-					t.Errorf("%s was read", name)
-				}
-				return s.URL + "/v4/0123"
+				return map[string]string{TaskVariable: s.URL + "/v4/0123"}[name]
 			})
 			address, err := m.Address(t.Context(), false)
 			if address != c.address || (err != nil) != (c.fault != "") || err != nil && !strings.Contains(err.Error(), c.fault) {
@@ -150,6 +147,32 @@ func TestAddressOfATask(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestPublicAddressOfATask(t *testing.T) {
+	for _, c := range []struct{ seen, address, fault string }{
+		{"3.4.5.6\n", "3.4.5.6", ""},
+		{"<html>", "", `the service of WEFT_PUBLIC_ADDRESS_URL says "<html>"`},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			reply := c.seen
+			if r.URL.Path == "/task" {
+				reply = `{"Networks":[{"IPv4Addresses":["10.0.2.106"]}]}`
+			}
+			w.Write([]byte(reply)) //nolint:errcheck // the test sees it
+		}))
+		m := New(func(name string) string {
+			return map[string]string{TaskVariable: s.URL + "/task", PublicVariable: s.URL + "/seen"}[name]
+		})
+		if address, err := m.Address(t.Context(), true); address != c.address || (err != nil) != (c.fault != "") || err != nil && !strings.Contains(err.Error(), c.fault) {
+			t.Errorf("public: %q, %v; want %q, %q", address, err, c.address, c.fault)
+		}
+		if address, err := m.Address(t.Context(), false); address != "10.0.2.106" || err != nil {
+			t.Errorf("private: %q, %v", address, err)
+		}
+		s.Close()
+	}
+	http.DefaultClient.CloseIdleConnections()
 }
 
 // told returns the tags of an instance that has a process, as its launcher
