@@ -4,6 +4,7 @@
 package options
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -58,6 +59,11 @@ type Node struct {
 	// RecordWrites is a directory in which the node keeps its fenced writes to
 	// the store, for drills that replay them; empty keeps none.
 	RecordWrites string `env:"WEFT_RECORD_WRITES"`
+	// CommitEvery is the least time between two writes of a zone's journal, and
+	// PosesEvery that between two of its poses: each is billed, or slow on an
+	// emulator. 0 is 50 ms of a store on DynamoDB, and else none; and a second.
+	CommitEvery time.Duration `env:"WEFT_COMMIT_EVERY"`
+	PosesEvery  time.Duration `env:"WEFT_POSES_EVERY"`
 	// Rules names the game.
 	Rules string `env:"WEFT_RULES" envDefault:"tavern"`
 }
@@ -84,6 +90,20 @@ func ReadNode(environ []string) (Node, error) {
 	}
 	return o, o.Validate()
 }
+
+// billedCommitEvery is CommitEvery where each write costs.
+const billedCommitEvery = 50 * time.Millisecond
+
+// Paces returns CommitEvery and PosesEvery as they are to be.
+func (o Node) Paces() (commit, poses time.Duration) {
+	if commit = o.CommitEvery; commit == 0 && strings.HasPrefix(o.Store, "dynamodb:") {
+		commit = billedCommitEvery
+	}
+	return commit, cmp.Or(o.PosesEvery, time.Second)
+}
+
+// maxPace bounds what may be lost, or held back, between two writes.
+const maxPace = time.Minute
 
 // ReadGateway reads a gateway's options from environ.
 func ReadGateway(environ []string) (Gateway, error) {
@@ -141,6 +161,11 @@ func (o Node) Validate() error {
 	}
 	if err == nil && everywhere(host) {
 		faults = append(faults, fault("WEFT_ADVERTISE", "the host:port at which other processes reach this one, since it listens on every interface", o.Advertise))
+	}
+	for name, d := range map[string]time.Duration{"WEFT_COMMIT_EVERY": o.CommitEvery, "WEFT_POSES_EVERY": o.PosesEvery} {
+		if d < 0 || d > maxPace {
+			faults = append(faults, fault(name, fmt.Sprintf("a duration up to %s, such as 50ms; 0 is the store's own", maxPace), d.String()))
+		}
 	}
 	known := false
 	for _, r := range Rules {

@@ -57,6 +57,8 @@ func TestRefusals(t *testing.T) {
 		{"WEFT_DRAIN_TIMEOUT=soon", []string{"WEFT_DRAIN_TIMEOUT", `"soon"`, "60s"}},
 		{"WEFT_DRAIN_TIMEOUT=-1s", []string{"WEFT_DRAIN_TIMEOUT", "above 0"}},
 		{"WEFT_LIFELINE_FD=1", []string{"WEFT_LIFELINE_FD", "from 3 on"}},
+		{"WEFT_COMMIT_EVERY=-1s", []string{"WEFT_COMMIT_EVERY", `"-1s"`, "50ms"}},
+		{"WEFT_POSES_EVERY=2h", []string{"WEFT_POSES_EVERY", "up to 1m"}},
 		{"WEFT_MACHINE=gce", []string{"WEFT_MACHINE", `"gce"`, "ec2 on an instance"}},
 		{"WEFT_PPROF=6060", []string{"WEFT_PPROF", "host and a port"}},
 	} {
@@ -110,6 +112,23 @@ func TestKeyIsNeverPrinted(t *testing.T) {
 	for _, s := range []string{fmt.Sprint(o), fmt.Sprintf("%+v %#v %x %s %d", o, o, o.ShardKey, o.ShardKey, o.ShardKey), string(j)} {
 		if strings.Contains(s, "0f0f") || strings.Contains(s, "0xf, 0xf") || strings.Contains(s, "15 15") {
 			t.Errorf("the key is in %s", s)
+		}
+	}
+}
+
+func TestPaces(t *testing.T) {
+	const dynamo = "WEFT_STORE=dynamodb://weft-dev?region=eu-central-1"
+	for _, c := range []struct {
+		set           []string
+		commit, poses time.Duration
+	}{
+		{nil, 0, time.Second},
+		{[]string{dynamo}, 50 * time.Millisecond, time.Second},
+		{[]string{dynamo, "WEFT_COMMIT_EVERY=200ms", "WEFT_POSES_EVERY=5s"}, 200 * time.Millisecond, 5 * time.Second},
+	} {
+		o, err := ReadNode(base(c.set...))
+		if commit, poses := o.Paces(); err != nil || commit != c.commit || poses != c.poses {
+			t.Errorf("%v: %s, %s, %v", c.set, commit, poses, err)
 		}
 	}
 }

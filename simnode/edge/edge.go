@@ -127,6 +127,9 @@ func (h *host) runNode(o options.Node) error {
 	cfg := node.DefaultConfig()
 	cfg.MaxActors = o.Actors
 	cfg.World = world.Config{TickHz: layout.Shard.TickHz, Bounds: layout.Shard.Bounds, Seed: layout.Shard.Seed, Spawn: layout.Shard.Spawn}
+	hz := layout.Shard.TickHz
+	commit, poses := o.Paces()
+	cfg.Authority.CommitEveryTicks, cfg.PoseEveryTicks = ticksIn(commit, hz), max(ticksIn(poses, hz), 1)
 	core := node.New(cfg, self, world.Tavern{ActorWork: actorWork(o.ActorCostUS)})
 	record, err := newDiary(o.RecordWrites, self)
 	if err != nil {
@@ -139,6 +142,11 @@ func (h *host) runNode(o options.Node) error {
 	}
 	s.loop.pool.record = record
 	return s.serve(listener, nil)
+}
+
+// ticksIn is how many ticks cover d.
+func ticksIn(d time.Duration, hz uint32) mesh.Tick {
+	return mesh.Tick((uint64(d)*uint64(hz) + uint64(time.Second) - 1) / uint64(time.Second))
 }
 
 func (h *host) runGateway(o options.Gateway) error {
