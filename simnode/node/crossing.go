@@ -137,10 +137,10 @@ func (n *Node) markDurable(z *zone, number uint64) {
 		z.left(n, id, m.to)
 	}
 	for _, i := range z.world.Owed(owed) {
-		n.queueImpact(z, m.to, i)
+		n.owe(z, m.to, i)
 	}
 	n.step(z, authority.Event{Kind: authority.Sent, N: number, Tick: n.tick, Members: members})
-	z.showSent(number, members)
+	z.showSent(number, m.to, members)
 	for _, a := range m.waiting {
 		if n.bodies[a.Player] == z {
 			n.onAct(a.Gateway, a) // its target has left, not its player
@@ -197,9 +197,24 @@ func (n *Node) cancel(z *zone, number uint64, m *mark, ended bool) {
 	}
 }
 
+// departure is a crossing that was sent: its members as they are shown to
+// others until it has landed.
+type departure struct {
+	to    mesh.ZoneID
+	poses []mesh.Pose
+}
+
+// landing is an entity that is simulated in zone to since tick, and was not yet
+// seen there.
+type landing struct {
+	id   mesh.EntityID
+	to   mesh.ZoneID
+	tick mesh.Tick
+}
+
 // showSent keeps showing members where they were last until they are seen at
-// the target.
-func (z *zone) showSent(number uint64, members []mesh.Entity) {
+// the target: to the zone's own world as they went, to others standing still.
+func (z *zone) showSent(number uint64, to mesh.ZoneID, members []mesh.Entity) {
 	poses := make([]mesh.Pose, 0, len(members))
 	for _, e := range members {
 		if e.Flags&mesh.Asleep != 0 || z.world.Has(e.ID) {
@@ -207,32 +222,61 @@ func (z *zone) showSent(number uint64, members []mesh.Entity) {
 		}
 		p := e.Pose
 		p.Flags |= mesh.Outbound
-		p.Vel = mesh.Vec{}
 		z.unshow(p.ID)
-		poses = append(poses, p)
 		z.ghosts[p.ID] = ghost{z.id, p.Hop}
 		z.world.PutGhost(p)
+		p.Vel = mesh.Vec{}
+		poses = append(poses, p)
 	}
-	z.sent[number] = poses
+	z.sent[number] = departure{to, poses}
+}
+
+// showStill shows the zone's own world what left a tick ago and has not landed.
+func (z *zone) showStill(poses []mesh.Pose) {
+	for _, p := range poses {
+		if z.ghosts[p.ID].from == z.id {
+			z.world.PutGhost(p)
+		}
+	}
 }
 
 // unshow stops showing an entity where it left, since it came back.
 func (z *zone) unshow(id mesh.EntityID) {
-	for number, poses := range z.sent {
-		if i := slices.IndexFunc(poses, func(p mesh.Pose) bool { return p.ID == id }); i >= 0 {
-			z.sent[number] = slices.Delete(poses, i, i+1)
+	for number, d := range z.sent {
+		if i := slices.IndexFunc(d.poses, func(p mesh.Pose) bool { return p.ID == id }); i >= 0 {
+			z.sent[number] = departure{d.to, slices.Delete(d.poses, i, i+1)}
 			return
 		}
 	}
 }
 
-func (z *zone) dropOutbound(number uint64) {
-	for _, p := range z.sent[number] {
-		if z.ghosts[p.ID].from == z.id {
-			z.dropGhost(p.ID)
+// dropOutbound stops showing the members of a crossing, since they are
+// simulated at the target. The zone's own world sees them, as they went, until
+// the target's next frame: else its next tick would be without them.
+func (n *Node) dropOutbound(z *zone, number uint64) {
+	d := z.sent[number]
+	for _, p := range d.poses {
+		if g := z.ghosts[p.ID]; g.from == z.id {
+			z.ghosts[p.ID] = ghost{d.to, g.hop}
+			z.landed = slices.DeleteFunc(z.landed, func(l landing) bool { return l.id == p.ID })
+			z.landed = append(z.landed, landing{p.ID, d.to, n.tick})
 		}
 	}
 	delete(z.sent, number)
+}
+
+// seeLanded drops the ghosts of what landed in a zone and is not in a frame
+// that was made since: it has moved on, or is no more.
+func (z *zone) seeLanded(s *source) {
+	z.landed = slices.DeleteFunc(z.landed, func(l landing) bool {
+		if l.to != s.zone || s.decoder.Tick <= l.tick {
+			return false
+		}
+		if _, ok := s.decoder.Slot(l.id); !ok && z.ghosts[l.id].from == l.to {
+			z.dropGhost(l.id)
+		}
+		return true
+	})
 }
 
 // onTransfer takes a crossing in, once, and answers repeats.

@@ -292,6 +292,7 @@ func (n *Node) follow(s *source, data []byte) {
 				z.dropGhost(id)
 			}
 		}
+		z.seeLanded(s)
 	}
 }
 
@@ -335,6 +336,7 @@ func (n *Node) gatherGhosts(z *zone) {
 		area = z.box
 	}
 	z.area = area.Grow(n.ghostMargin(z))
+	z.landed = slices.DeleteFunc(z.landed, func(l landing) bool { return n.tick > l.tick+gatherTicks })
 	for id, g := range z.ghosts {
 		if g.from == z.id {
 			continue // left, and not yet seen at its target

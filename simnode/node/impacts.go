@@ -66,13 +66,18 @@ func (f *effects) at(to mesh.ZoneID) (int, bool) {
 }
 
 // sendImpacts queues what z's world did to ghosts, each to the zone that shows
-// it, and sends what is new or has waited long.
+// it.
 func (n *Node) sendImpacts(z *zone, impacts []mesh.Impact) {
 	for _, i := range impacts {
 		if g, ok := z.ghosts[i.Target]; ok {
 			n.queueImpact(z, g.from, i)
 		}
 	}
+	n.tellImpacts(z)
+}
+
+// tellImpacts sends what is new or has waited long.
+func (n *Node) tellImpacts(z *zone) {
 	for _, q := range z.effects.out {
 		end := q.base + uint64(len(q.queue))
 		if len(q.queue) == 0 || q.told == end && n.tick < q.repeatAt {
@@ -90,11 +95,18 @@ func (n *Node) sendImpacts(z *zone, impacts []mesh.Impact) {
 	}
 }
 
+// owe sends an impact after what has left for zone to, in the same step: there
+// it must be in time for the next tick.
+func (n *Node) owe(z *zone, to mesh.ZoneID, i mesh.Impact) {
+	n.queueImpact(z, to, i)
+	if !slices.Contains(n.owing, z) {
+		n.owing = append(n.owing, z)
+	}
+}
+
 func (n *Node) queueImpact(z *zone, to mesh.ZoneID, i mesh.Impact) {
 	if to == z.id {
-		if number, ok := z.sentNumber(i.Target); ok {
-			to = z.auth.Target(number)
-		}
+		to, _ = z.departed(i.Target)
 	}
 	if to == z.id || to == 0 {
 		return
@@ -108,16 +120,18 @@ func (n *Node) queueImpact(z *zone, to mesh.ZoneID, i mesh.Impact) {
 	}
 }
 
-// sentNumber returns the crossing that took id out of z and is not landed.
-func (z *zone) sentNumber(id mesh.EntityID) (uint64, bool) {
-	for number, poses := range z.sent {
-		for _, p := range poses {
-			if p.ID == id {
-				return number, true
-			}
+// departed returns where id went from z, if it was not seen there yet.
+func (z *zone) departed(id mesh.EntityID) (mesh.ZoneID, bool) {
+	for _, d := range z.sent {
+		if slices.ContainsFunc(d.poses, func(p mesh.Pose) bool { return p.ID == id }) {
+			return d.to, true
 		}
 	}
-	return 0, false
+	i := slices.IndexFunc(z.landed, func(l landing) bool { return l.id == id })
+	if i < 0 {
+		return 0, false
+	}
+	return z.landed[i].to, true
 }
 
 // onImpacts takes impacts in order, once, and acknowledges them. What has
@@ -143,8 +157,10 @@ func (n *Node) onImpacts(m *wire.Impacts) {
 			source.next = number + 1
 			if z.world.Has(i.Target) {
 				z.effects.pending = append(z.effects.pending, i)
+			} else if to, ok := z.departed(i.Target); ok {
+				n.owe(z, to, i)
 			} else if g, ok := z.ghosts[i.Target]; ok && i.Target.Kind() != mesh.KindRocket {
-				n.queueImpact(z, g.from, i)
+				n.queueImpact(z, g.from, i) // with the next tick, so that none runs in a circle
 			}
 		}
 	}

@@ -27,7 +27,8 @@ type zone struct {
 	// Crossings under way out of the zone.
 	marked map[mesh.EntityID]uint64 // by member, until sent
 	marks  map[uint64]*mark
-	sent   map[uint64][]mesh.Pose // shown, not simulated, until landed
+	sent   map[uint64]departure // shown, not simulated, until landed
+	landed []landing            // and not seen there yet
 
 	ghosts   map[mesh.EntityID]ghost
 	area     mesh.Box // where ghosts matter: around the residents
@@ -122,7 +123,7 @@ func (n *Node) addZone(entry mesh.Zone) *zone {
 		auth:     authority.New(entry.ID, n.self.Owner(), entry.Epoch, n.cfg.Authority, &n.ids),
 		marked:   map[mesh.EntityID]uint64{},
 		marks:    map[uint64]*mark{},
-		sent:     map[uint64][]mesh.Pose{},
+		sent:     map[uint64]departure{},
 		ghosts:   map[mesh.EntityID]ghost{},
 		fresh:    freshness{poses: map[mesh.EntityID]freshPose{}},
 		attended: map[mesh.PlayerID]attendance{},
@@ -205,7 +206,7 @@ func (n *Node) openZone(z *zone, state *replication.State, stored mesh.PoseRecor
 		n.install(z, e)
 	}
 	for _, number := range slices.Sorted(maps.Keys(state.Outbound)) {
-		z.showSent(number, state.Outbound[number].Members)
+		z.showSent(number, state.Outbound[number].To, state.Outbound[number].Members)
 	}
 	z.fresh.poses = nil
 	z.keptTick = stored.Tick
@@ -319,7 +320,8 @@ func (n *Node) publish(z *zone) {
 	z.poses = z.world.Poses(z.poses[:0])
 	if len(z.sent) > 0 {
 		for _, number := range slices.Sorted(maps.Keys(z.sent)) {
-			z.poses = append(z.poses, z.sent[number]...)
+			z.showStill(z.sent[number].poses)
+			z.poses = append(z.poses, z.sent[number].poses...)
 		}
 	}
 	first := z.frame == nil
