@@ -54,6 +54,8 @@ type Deps struct {
 	// FleetComplete says that Launcher.List names every process of the world
 	// at once, so that one that it does not name has ended.
 	FleetComplete bool
+	// Tend, if set, keeps what the launcher holds ready; each Sweep calls it.
+	Tend func(context.Context) error
 	// Env is added to the environment of every process that is launched.
 	Env []string
 	Now func() time.Time

@@ -27,6 +27,7 @@ func (r *Reconciler) Serve(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { r.watch(ctx, urgent, reports) })
+	failing := false // what goes on failing is said once
 	for ctx.Err() == nil {
 		began := time.Now()
 		_, err := r.Once(ctx)
@@ -36,9 +37,12 @@ func (r *Reconciler) Serve(ctx context.Context) {
 		case errors.Is(err, store.ErrConflict):
 			due = began.Add(r.d.MinInterval)
 			r.d.Log.Debug("another run was faster", "err", err)
+		case failing:
+			r.d.Log.Debug("reconcile", "err", err)
 		default:
 			r.d.Log.Error("reconcile", "err", err)
 		}
+		failing = err != nil && !errors.Is(err, store.ErrConflict)
 		r.wait(ctx, began, due, urgent, reports)
 	}
 }
@@ -75,8 +79,9 @@ func (r *Reconciler) watch(ctx context.Context, urgent, reports chan<- struct{})
 		default: // one is waiting already
 		}
 	}
+	broken := false
 	for {
-		err := r.d.Store.Watch(ctx, func() { wake(urgent) }, func(c store.Change) {
+		err := r.d.Store.Watch(ctx, func() { broken = false; wake(urgent) }, func(c store.Change) {
 			if c.Kind == store.ReportChanged {
 				wake(reports)
 			} else {
@@ -86,7 +91,10 @@ func (r *Reconciler) watch(ctx context.Context, urgent, reports chan<- struct{})
 		if ctx.Err() != nil {
 			return
 		}
-		r.d.Log.Warn("the change stream broke; watching again", "err", err)
+		if !broken { // what goes on failing is said once
+			r.d.Log.Warn("the change stream broke; watching again", "err", err)
+		}
+		broken = true
 		timer := time.NewTimer(r.d.Backstop)
 		select {
 		case <-ctx.Done():

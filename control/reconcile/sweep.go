@@ -56,14 +56,9 @@ type Swept struct {
 	Decisions []mesh.Decision
 }
 
-// pool is a launcher that keeps machines ready.
-type pool interface {
-	Refill(ctx context.Context) error
-}
-
 // Sweep is the backstop for whatever lost events leave behind; call it each
 // minute. It reconciles, ends orphans of either kind, and lets the launcher
-// fill its pool. What fails does not keep the rest from being done; the errors
+// keep ready what it keeps. What fails does not keep the rest from being done; the errors
 // come back together.
 func (r *Reconciler) Sweep(ctx context.Context) (Swept, error) {
 	var s Swept
@@ -84,8 +79,8 @@ func (r *Reconciler) Sweep(ctx context.Context) (Swept, error) {
 		s.Decisions = append(s.Decisions, more...)
 		note("reconcile again", err)
 	}
-	if p, ok := r.d.Launcher.(pool); ok {
-		note("warm pool", p.Refill(ctx))
+	if r.d.Tend != nil {
+		note("tend the launcher", r.d.Tend(ctx))
 	}
 	return s, errors.Join(faults...)
 }

@@ -35,20 +35,19 @@ func record[T any](i controlItem, ok bool) (v T, err error) {
 	return v, err
 }
 
-// listed decodes the records of sp.
+// listed decodes the records of sp. A damaged one is left out, so that it stops
+// nobody else; on the change stream, Image tells of it.
 func listed[T any](ctx context.Context, s *Store, sp span, limit int) ([]T, error) {
 	var records []T
-	var damaged error
+	sp.lenient = true
 	err := query(ctx, s, s.control, sp, func(i controlItem) bool {
 		v, err := decode[T](i.blob)
-		if err != nil {
-			damaged = err
-			return false
+		if err == nil {
+			records = append(records, v)
 		}
-		records = append(records, v)
 		return limit == 0 || len(records) < limit
 	})
-	return records, errors.Join(err, damaged)
+	return records, err
 }
 
 // PutProcess implements store.Control.

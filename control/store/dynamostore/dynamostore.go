@@ -254,6 +254,7 @@ type span struct {
 	newestFirst   bool
 	pageItems     int32  // 0: as many as fit in 1 MB
 	only          string // attributes to return; empty: all
+	lenient       bool   // items that are no T are passed over
 }
 
 // query calls f with each item of sp until f returns false, strongly consistent.
@@ -291,6 +292,9 @@ func query[T any](ctx context.Context, s *Store, table string, sp span, f func(i
 		for _, attributes := range out.Items {
 			var item T
 			if err := attributevalue.UnmarshalMap(attributes, &item); err != nil {
+				if sp.lenient {
+					continue
+				}
 				return err
 			}
 			if !f(item) {
