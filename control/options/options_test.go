@@ -57,8 +57,6 @@ func TestRefusals(t *testing.T) {
 		{"WEFT_DRAIN_TIMEOUT=soon", []string{"WEFT_DRAIN_TIMEOUT", `"soon"`, "60s"}},
 		{"WEFT_DRAIN_TIMEOUT=-1s", []string{"WEFT_DRAIN_TIMEOUT", "above 0"}},
 		{"WEFT_LIFELINE_FD=1", []string{"WEFT_LIFELINE_FD", "from 3 on"}},
-		{"WEFT_COMMIT_EVERY=-1s", []string{"WEFT_COMMIT_EVERY", `"-1s"`, "50ms"}},
-		{"WEFT_POSES_EVERY=2h", []string{"WEFT_POSES_EVERY", "up to 1m"}},
 		{"WEFT_MACHINE=gce", []string{"WEFT_MACHINE", `"gce"`, "ec2 on an instance"}},
 		{"WEFT_PPROF=6060", []string{"WEFT_PPROF", "host and a port"}},
 	} {
@@ -73,6 +71,8 @@ func TestRefusals(t *testing.T) {
 		{"WEFT_LISTEN=127.0.0.1:99999", []string{"WEFT_LISTEN", "port"}},
 		{"WEFT_LISTEN=0.0.0.0:7100", []string{"WEFT_ADVERTISE", "every interface"}},
 		{"WEFT_ADVERTISE=:7100", []string{"WEFT_ADVERTISE", "every interface"}},
+		{"WEFT_COMMIT_EVERY=-1s", []string{"WEFT_COMMIT_EVERY", `"-1s"`, "50ms"}},
+		{"WEFT_POSES_EVERY=2h", []string{"WEFT_POSES_EVERY", "up to 1m"}},
 		{"WEFT_RULES=chess", []string{"WEFT_RULES", `"chess"`, "tavern"}},
 		{"WEFT_NODE_ACTORS=-1", []string{"WEFT_NODE_ACTORS", "1 to 100000 actors"}},
 		{"WEFT_ACTOR_COST_US=99999", []string{"WEFT_ACTOR_COST_US", "0 to 10000 microseconds"}},
