@@ -298,6 +298,11 @@ func read(target any, environ []string) error {
 var meanings = map[string]string{
 	"WEFT_STORE":     "the URL of the replication store, such as nats://127.0.0.1:4222",
 	"WEFT_SHARD_KEY": "the shard's key, 64 hexadecimal digits that are not all zero",
+
+	"WEFT_LAUNCHER":         "the URL of what runs nodes and gateways, ecs://… or ec2://…",
+	"WEFT_SHARD_KEY_SECRET": "the name or ARN of the secret that holds the shard's key, 64 hexadecimal digits",
+	"WEFT_NODE_SIZE":        "CPU units and MiB of a node's task, such as 1024/2048",
+	"WEFT_GATEWAY_SIZE":     "CPU units and MiB of a gateway's task, such as 512/1024",
 }
 
 var kinds = map[reflect.Kind]string{
