@@ -34,12 +34,13 @@ var order = [][]string{
 	{"control/store/internal/...", "control/launch/launchtest", "control/launch/label"},
 	{"control/store/...", "control/launch/...", "simnode/metadata"}, // the drivers
 	{"control/store/storeurl", "control/store/storetest", "control/launch/launchurl"},
-	{"control/launch/launchurl/...", "control/reconcile", "control/provision", "control/dashboard", "simnode/edge", "simnode/client", "loadtest/audit"},
+	{"control/launch/launchurl/...", "control/reconcile", "control/admit", "control/bill", "control/provision", "control/dashboard", "simnode/edge", "simnode/client", "loadtest/audit"},
 	{"control/local", "loadtest/bot"},
 	{"loadtest/scenario", "loadtest/sim", "loadtest/budget"},
 	{"loadtest/run"},
 	{"loadtest/stage"},
 	{"loadtest/drill"},
+	{"functions/internal/..."},
 	{"control/cmd/...", "simnode/cmd/...", "loadtest/cmd/...", "functions/..."},
 	{"control"}, // this test
 }
@@ -62,7 +63,7 @@ var fences = []struct {
 	library string
 	rooms   []string
 }{
-	{"github.com/aws/aws-sdk-go-v2", []string{"control/store/dynamostore/...", "control/store/storeurl", "control/launch/ecslaunch", "control/launch/ec2launch", "control/launch/launchurl/...", "control/local", "simnode/metadata"}},
+	{"github.com/aws/aws-sdk-go-v2", []string{"control/store/dynamostore/...", "control/store/storeurl", "control/launch/ecslaunch", "control/launch/ec2launch", "control/launch/launchurl/...", "control/local", "simnode/metadata", "functions/internal/..."}},
 	{"github.com/aws/smithy-go", []string{"control/store/dynamostore/...", "control/launch/ecslaunch", "control/launch/ec2launch", "control/local", "simnode/metadata"}},
 	{"github.com/aws/aws-lambda-go", []string{"functions/..."}},
 	{"github.com/hashicorp/terraform-exec", []string{"control/provision"}},

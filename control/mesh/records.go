@@ -95,6 +95,9 @@ type Decision struct {
 	Subject       string   `json:"subject"`        // zone or node
 	Reason        string   `json:"reason"`
 	Alternatives  []string `json:"alternatives,omitempty"` // each with the reason it was refused
+	// Data is what there is to a decision of that action besides words; of a
+	// bill, its lines (see control/bill). JSON, or empty.
+	Data string `json:"data,omitempty"`
 }
 
 // PlannerState is what the planner remembers between runs, as opaque JSON with
