@@ -25,7 +25,7 @@ const module = "weft"
 // earlier rows. Names are paths in the module; /... takes in what is inside, and
 // the longest name that fits counts. A new room needs a place here.
 var order = [][]string{
-	{"control/mesh"},
+	{"control/mesh", "infra"},
 	{"control/partition", "control/scale", "control/cost", "simnode/wire", "simnode/world"},
 	{"simnode/replication", "simnode/process", "simnode/ticket"},
 	{"simnode/authority"},
@@ -34,7 +34,7 @@ var order = [][]string{
 	{"control/store/internal/...", "control/launch/launchtest", "control/launch/label"},
 	{"control/store/...", "control/launch/...", "simnode/metadata"}, // the drivers
 	{"control/store/storeurl", "control/store/storetest", "control/launch/launchurl"},
-	{"control/launch/launchurl/...", "control/reconcile", "control/admit", "control/bill", "control/provision", "control/dashboard", "simnode/edge", "simnode/client", "loadtest/audit"},
+	{"control/launch/launchurl/...", "control/reconcile", "control/admit", "control/bill", "control/notice", "control/provision", "control/dashboard", "simnode/edge", "simnode/client", "loadtest/audit"},
 	{"control/local", "loadtest/bot"},
 	{"loadtest/scenario", "loadtest/sim", "loadtest/budget"},
 	{"loadtest/run"},
@@ -66,7 +66,7 @@ var fences = []struct {
 	{"github.com/aws/aws-sdk-go-v2", []string{"control/store/dynamostore/...", "control/store/storeurl", "control/launch/ecslaunch", "control/launch/ec2launch", "control/launch/launchurl/...", "control/local", "simnode/metadata", "functions/internal/..."}},
 	{"github.com/aws/smithy-go", []string{"control/store/dynamostore/...", "control/launch/ecslaunch", "control/launch/ec2launch", "control/local", "simnode/metadata"}},
 	{"github.com/aws/aws-lambda-go", []string{"functions/..."}},
-	{"github.com/hashicorp/terraform-exec", []string{"control/provision"}},
+	{"github.com/hashicorp", []string{"control/provision"}},
 	{"github.com/nats-io", []string{"control/store/natsstore"}},
 	{"github.com/coder/websocket", []string{"simnode/edge", "simnode/client"}},
 }
