@@ -28,14 +28,14 @@ func newFleet(m *Mesh) *fleet {
 	f := &fleet{m: m, gone: make(chan struct{}, 1)}
 	f.Launcher = proclaunch.New(proclaunch.Options{
 		Argv: func(s launch.Spec) []string { return m.cfg.Command(s.Role) },
-		Env:  inherited(os.Environ()), NodeCPU: m.cfg.NodeCPU, Grace: nodeGrace, Stderr: m.cfg.Words, Exited: f.exited,
+		Env:  Inherited(os.Environ()), NodeCPU: m.cfg.NodeCPU, Grace: nodeGrace, Stderr: m.cfg.Words, Exited: f.exited,
 	})
 	return f
 }
 
-// inherited is what children get of our environment: nothing that they do not
+// Inherited is what children get of our environment: nothing that they do not
 // need, least of all credentials.
-func inherited(environ []string) []string {
+func Inherited(environ []string) []string {
 	return slices.DeleteFunc(slices.Clone(environ), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
 		return !slices.Contains([]string{"PATH", "HOME", "TMPDIR", "TZ", "GODEBUG", "GORACE", "GOTRACEBACK", "GOCOVERDIR", "SystemRoot"}, name)

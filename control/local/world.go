@@ -87,21 +87,37 @@ func (m *Mesh) create(ctx context.Context, boxes []mesh.Box) (mesh.Shard, error)
 }
 
 func (m *Mesh) genesis(ctx context.Context, boxes []mesh.Box) error {
+	return Found(ctx, m.world.Store, m.cfg.Shard, boxes, m.cfg.Chunks)
+}
+
+// Founding is what Found needs of the replication store.
+type Founding interface {
+	reconcile.Store
+	PutChunk(ctx context.Context, key string, data []byte) error
+}
+
+// Found makes a world: the zones in boxes, each with the snapshot that chunks
+// returns for it, in pieces of at most store.MaxChunkBytes. A world that exists
+// stays as it is.
+func Found(ctx context.Context, st Founding, shard mesh.Shard, boxes []mesh.Box, chunks func(mesh.Box) [][]byte) error {
+	if v, err := st.LayoutVersion(ctx); err != nil || v > 0 {
+		return err
+	}
 	snapshots := map[mesh.ZoneID]mesh.Pointer{}
 	for i, box := range boxes {
 		zone := mesh.ZoneID(i + 1)
 		pointer := mesh.Pointer{Position: -1}
-		for n, chunk := range m.cfg.Chunks(box) {
+		for n, chunk := range chunks(box) {
 			// Below every key that an owner writes: owners begin with epoch 1.
 			key := fmt.Sprintf("%s%020d-genesis-%d", reconcile.ZonePrefix(zone), 0, n)
-			if err := m.world.Store.PutChunk(ctx, key, chunk); err != nil {
+			if err := st.PutChunk(ctx, key, chunk); err != nil {
 				return fmt.Errorf("write the first state of zone %d: %w", zone, err)
 			}
 			pointer.Chunks = append(pointer.Chunks, key)
 		}
 		snapshots[zone] = pointer
 	}
-	return reconcile.Genesis(ctx, m.world.Store, m.cfg.Shard, boxes, snapshots)
+	return reconcile.Genesis(ctx, st, shard, boxes, snapshots)
 }
 
 // fallAsleep says in the layout that nobody takes zones over any more, so that

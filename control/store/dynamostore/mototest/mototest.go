@@ -94,6 +94,9 @@ func Start() (*Server, error) {
 	return nil, ErrMissing
 }
 
+// StartWith starts the emulator of the interpreter at python, or returns ErrMissing.
+func StartWith(python string) (*Server, error) { return start(python) }
+
 // pythons lists the interpreters that may have moto: those on the path, and
 // the one that the moto_server script names in its first line.
 func pythons() (found []string) {
