@@ -2,6 +2,7 @@ package planner
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"weft/control/mesh"
@@ -24,6 +25,20 @@ func WakeIntent(now time.Time, reason string) mesh.Intent {
 // keep it so until the intent of this Token is deleted.
 func StoppedIntent(now time.Time, reason string) mesh.Intent {
 	return mesh.Intent{Token: stopped, What: stopped, State: mesh.IntentDone, CreatedUnixMilli: now.UnixMilli(), Reason: reason}
+}
+
+// DrainIntent asks that p be emptied and leave, for a reason that the planner
+// cannot see. It is the same for whoever asks.
+func DrainIntent(p mesh.Process, now time.Time, reason string) mesh.Intent {
+	return mesh.Intent{
+		Token: drain + "-" + string(p.ID), What: drain, Role: p.Role, Target: p.ID,
+		State: mesh.IntentWritten, CreatedUnixMilli: now.UnixMilli(), Reason: reason,
+	}
+}
+
+// Leaving reports whether p is being drained or stopped already.
+func Leaving(intents []mesh.Intent, p mesh.Process) bool {
+	return p.State != mesh.Ready || slices.ContainsFunc(intents, func(i mesh.Intent) bool { return i.Target == p.ID && (i.What == drain || i.What == stop) })
 }
 
 // Woken reports when a wake among the intents was written, if there is one,
