@@ -136,11 +136,14 @@ func (n *Node) markDurable(z *zone, number uint64) {
 		owed = z.effects.claim(id, owed)
 		z.left(n, id, m.to)
 	}
-	for _, i := range z.world.Owed(owed) {
-		n.owe(z, m.to, i)
+	for _, e := range z.auth.Step(authority.Event{Kind: authority.Sent, N: number, Tick: n.tick, Members: members}) {
+		n.carryOut(z, e) // at once: impacts and waiting events go after the transfer
 	}
-	n.step(z, authority.Event{Kind: authority.Sent, N: number, Tick: n.tick, Members: members})
 	z.showSent(number, m.to, members)
+	for _, i := range z.world.Owed(owed) {
+		n.queueImpact(z, m.to, i)
+	}
+	n.tellImpacts(z)
 	for _, a := range m.waiting {
 		if n.bodies[a.Player] == z {
 			n.onAct(a.Gateway, a) // its target has left, not its player
@@ -204,12 +207,12 @@ type departure struct {
 	poses []mesh.Pose
 }
 
-// landing is an entity that is simulated in zone to since tick, and was not yet
-// seen there.
+// landing is an entity that is simulated in zone to since tick.
 type landing struct {
 	id   mesh.EntityID
 	to   mesh.ZoneID
 	tick mesh.Tick
+	seen bool // a frame of to was made since
 }
 
 // showSent keeps showing members where they were last until they are seen at
@@ -259,7 +262,7 @@ func (n *Node) dropOutbound(z *zone, number uint64) {
 		if g := z.ghosts[p.ID]; g.from == z.id {
 			z.ghosts[p.ID] = ghost{d.to, g.hop}
 			z.landed = slices.DeleteFunc(z.landed, func(l landing) bool { return l.id == p.ID })
-			z.landed = append(z.landed, landing{p.ID, d.to, n.tick})
+			z.landed = append(z.landed, landing{p.ID, d.to, n.tick, false})
 		}
 	}
 	delete(z.sent, number)
@@ -268,15 +271,16 @@ func (n *Node) dropOutbound(z *zone, number uint64) {
 // seeLanded drops the ghosts of what landed in a zone and is not in a frame
 // that was made since: it has moved on, or is no more.
 func (z *zone) seeLanded(s *source) {
-	z.landed = slices.DeleteFunc(z.landed, func(l landing) bool {
-		if l.to != s.zone || s.decoder.Tick <= l.tick {
-			return false
+	for i := range z.landed {
+		l := &z.landed[i]
+		if l.seen || l.to != s.zone || s.decoder.Tick <= l.tick {
+			continue
 		}
+		l.seen = true
 		if _, ok := s.decoder.Slot(l.id); !ok && z.ghosts[l.id].from == l.to {
 			z.dropGhost(l.id)
 		}
-		return true
-	})
+	}
 }
 
 // onTransfer takes a crossing in, once, and answers repeats.

@@ -347,6 +347,12 @@ func (n *Node) gatherGhosts(z *zone) {
 			z.dropGhost(id)
 		}
 	}
+	n.showNear(z)
+}
+
+// showNear shows z what its sources last showed, where it is near.
+func (n *Node) showNear(z *zone) {
+	z.widened = false
 	for _, s := range n.sources {
 		if s.zone == z.id {
 			continue
@@ -354,5 +360,14 @@ func (n *Node) gatherGhosts(z *zone) {
 		for _, p := range s.decoder.Poses {
 			z.consider(s.zone, p)
 		}
+	}
+}
+
+// widen makes the ghost area reach around a newcomer: it may come in far from
+// all other residents.
+func (z *zone) widen(n *Node, p mesh.Pose) {
+	at := mesh.Box{Min: p.Pos, Max: mesh.Vec{X: p.Pos.X + 1, Y: p.Pos.Y + 1, Z: p.Pos.Z + 1}}
+	if near := at.Grow(n.ghostMargin(z)); p.Flags&mesh.Asleep == 0 && cover(z.area, near) != z.area {
+		z.area, z.widened = cover(z.area, near), true
 	}
 }

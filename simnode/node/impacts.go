@@ -16,7 +16,12 @@ type effects struct {
 	in      map[mesh.ZoneID]impactSource
 	pending []mesh.Impact // for the next tick
 	taken   []mesh.Impact
+	follows int // times in this tick that some were sent after their targets
 }
+
+// maxFollows bounds effects.follows: beyond, they wait for the next tick, so
+// that none runs in a circle while a transfer is late.
+const maxFollows = 16
 
 // impactSource is how far the impacts of a zone were taken.
 type impactSource struct {
@@ -73,6 +78,7 @@ func (n *Node) sendImpacts(z *zone, impacts []mesh.Impact) {
 			n.queueImpact(z, g.from, i)
 		}
 	}
+	z.effects.follows = 0
 	n.tellImpacts(z)
 }
 
@@ -95,15 +101,6 @@ func (n *Node) tellImpacts(z *zone) {
 	}
 }
 
-// owe sends an impact after what has left for zone to, in the same step: there
-// it must be in time for the next tick.
-func (n *Node) owe(z *zone, to mesh.ZoneID, i mesh.Impact) {
-	n.queueImpact(z, to, i)
-	if !slices.Contains(n.owing, z) {
-		n.owing = append(n.owing, z)
-	}
-}
-
 func (n *Node) queueImpact(z *zone, to mesh.ZoneID, i mesh.Impact) {
 	if to == z.id {
 		to, _ = z.departed(i.Target)
@@ -120,7 +117,7 @@ func (n *Node) queueImpact(z *zone, to mesh.ZoneID, i mesh.Impact) {
 	}
 }
 
-// departed returns where id went from z, if it was not seen there yet.
+// departed returns where id went from z lately.
 func (z *zone) departed(id mesh.EntityID) (mesh.ZoneID, bool) {
 	for _, d := range z.sent {
 		if slices.ContainsFunc(d.poses, func(p mesh.Pose) bool { return p.ID == id }) {
@@ -148,6 +145,7 @@ func (n *Node) onImpacts(m *wire.Impacts) {
 	case !known || m.Epoch > source.epoch:
 		source = impactSource{m.Epoch, m.Base}
 	}
+	follow := false
 	if m.First <= source.next {
 		for k, i := range m.Impacts {
 			number := m.First + uint64(k)
@@ -158,13 +156,18 @@ func (n *Node) onImpacts(m *wire.Impacts) {
 			if z.world.Has(i.Target) {
 				z.effects.pending = append(z.effects.pending, i)
 			} else if to, ok := z.departed(i.Target); ok {
-				n.owe(z, to, i)
+				n.queueImpact(z, to, i)
+				follow = true // at once, to be in time for the next tick
 			} else if g, ok := z.ghosts[i.Target]; ok && i.Target.Kind() != mesh.KindRocket {
-				n.queueImpact(z, g.from, i) // with the next tick, so that none runs in a circle
+				n.queueImpact(z, g.from, i)
 			}
 		}
 	}
 	z.effects.in[m.From] = source
+	if follow && z.effects.follows < maxFollows {
+		z.effects.follows++
+		n.tellImpacts(z)
+	}
 	n.sendZone(m.From, &wire.ImpactAck{From: m.From, Epoch: m.Epoch, To: m.To, Next: source.next})
 }
 

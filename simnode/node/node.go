@@ -69,7 +69,6 @@ type Node struct {
 	out   []process.Effect
 	work  []work // effects of zones still to be carried out
 	local []wire.PeerMessage
-	owing []*zone // whose impacts must follow what left in this step
 	ackID uint64
 	acks  map[uint64]ack
 
@@ -169,16 +168,11 @@ func (n *Node) Step(ev process.Event) []process.Effect {
 // settle carries out what zones asked for and delivers messages between zones
 // of this node until nothing is left.
 func (n *Node) settle() {
-	for len(n.work)+len(n.local)+len(n.owing) > 0 {
+	for len(n.work) > 0 || len(n.local) > 0 {
 		for len(n.work) > 0 {
 			w := n.work[0]
 			n.work = slices.Delete(n.work, 0, 1)
 			n.carryOut(w.zone, w.effect)
-		}
-		for len(n.owing) > 0 { // after the transfers
-			z := n.owing[0]
-			n.owing = slices.Delete(n.owing, 0, 1)
-			n.tellImpacts(z)
 		}
 		if len(n.local) > 0 {
 			m := n.local[0]

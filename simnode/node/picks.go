@@ -14,6 +14,7 @@ type pick struct {
 	event    uint32
 	item     mesh.EntityID
 	hop      uint32
+	at       mesh.Vec // where the player stood
 	gateway  mesh.NodeID
 	began    mesh.Tick
 	repeatAt mesh.Tick
@@ -21,8 +22,13 @@ type pick struct {
 
 // beginPick asks the item's zone to send the item here.
 func (n *Node) beginPick(z *zone, m *wire.Act) {
+	if m.Event.Action == mesh.ActBoard {
+		n.boardAcross(z, m)
+		return
+	}
+	e, _ := z.world.Get(mesh.PlayerEntity(m.Player))
 	z.picks[m.Player] = &pick{
-		event: m.Event.Number, item: m.Event.Target, hop: m.Event.Hop,
+		event: m.Event.Number, item: m.Event.Target, hop: m.Event.Hop, at: e.Pos,
 		gateway: m.Gateway, began: n.tick, repeatAt: n.tick + n.cfg.PickRepeatTicks,
 	}
 	n.askFor(z, m.Player)
@@ -30,29 +36,54 @@ func (n *Node) beginPick(z *zone, m *wire.Act) {
 
 func (n *Node) askFor(z *zone, p mesh.PlayerID) {
 	k := z.picks[p]
-	to, ok := n.whereIs(z, k.item)
-	if !ok {
+	to, near, ok := n.whereIs(z, k.item)
+	switch {
+	case !ok:
 		return // not seen just now: it may be crossing
+	case !near:
+		n.refusePick(z, p, k) // nobody here can reach it
+		return
 	}
 	n.sendZone(to, &wire.PickRequest{From: z.id, To: to, Pick: mesh.Pick{Player: p, Event: k.event}, Item: k.item, Hop: k.hop})
 }
 
-// whereIs returns the zone that shows an item.
-func (n *Node) whereIs(z *zone, item mesh.EntityID) (mesh.ZoneID, bool) {
+// boardAcross sends a player to the zone of a ship, the event behind it: who is
+// on deck goes where the ship goes. One who is refused there goes home like any
+// stray. What cannot be now is left to the client's repeating.
+func (n *Node) boardAcross(z *zone, m *wire.Act) {
+	g, ok := z.ghosts[m.Event.Target]
+	if !ok || z.auth.Stalled() || !n.reachable(g.from) {
+		return
+	}
+	if to, ok := n.layout.Zone(g.from); !ok || to.State != mesh.Active {
+		return // the ship leaves it, and nothing may enter
+	}
+	id := mesh.PlayerEntity(m.Player)
+	n.mark(z, g.from, id, mesh.Pick{})
+	if number, ok := z.marked[id]; ok {
+		z.hold(number, m)
+	}
+}
+
+// whereIs returns the zone that shows an item, and whether it is near z's residents.
+func (n *Node) whereIs(z *zone, item mesh.EntityID) (zone mesh.ZoneID, near, ok bool) {
 	if g, ok := z.ghosts[item]; ok && g.from != z.id {
-		return g.from, true
+		return g.from, true, true
 	}
 	for _, y := range n.zones {
-		if y.world != nil && y != z && y.world.Has(item) {
-			return y.id, true
+		if y.world == nil || y == z {
+			continue
+		}
+		if e, ok := y.world.Get(item); ok {
+			return y.id, z.area.Contains(e.Pos), true
 		}
 	}
 	for _, s := range n.sources {
-		if _, ok := s.decoder.Slot(item); ok {
-			return s.zone, true
+		if i, ok := s.decoder.Slot(item); ok {
+			return s.zone, z.area.Contains(s.decoder.Poses[i].Pos), true
 		}
 	}
-	return 0, false
+	return 0, false, false
 }
 
 // retryPicks repeats requests, and refuses what takes too long: a zone may do
@@ -87,7 +118,7 @@ func (n *Node) refusePick(z *zone, p mesh.PlayerID, k *pick) {
 }
 
 // onPickRequest sends an unheld item of the hop that the client saw to the
-// player's zone, and refuses otherwise. It is silent while its own mark names
+// player's zone, though it flies, and refuses otherwise. It is silent while its own mark names
 // the same event.
 func (n *Node) onPickRequest(m *wire.PickRequest) {
 	z := n.openZoneByID(m.To)
@@ -101,7 +132,7 @@ func (n *Node) onPickRequest(m *wire.PickRequest) {
 	_, marked := z.marked[m.Item]
 	asker, known := n.layout.Zone(m.From)
 	// A retiring zone takes nothing in any more: it may be removed at any time.
-	if !known || asker.State != mesh.Active || !ok || marked || e.Carrier != 0 || e.Hop != m.Hop || e.Flags&mesh.Flying != 0 {
+	if !known || asker.State != mesh.Active || !ok || marked || e.Carrier != 0 || e.Hop != m.Hop {
 		n.sendZone(m.From, &wire.PickRefusal{From: z.id, To: m.From, Pick: m.Pick, Item: m.Item})
 		return
 	}
@@ -137,7 +168,7 @@ func (n *Node) handOver(z *zone, p mesh.Pick, entities []mesh.Entity) ([]mesh.En
 	}
 	delete(z.picks, p.Player)
 	outcome := mesh.OutcomeRefused
-	if z.world.Hand(id, item, n.nextTick(z)) {
+	if z.world.Hand(id, item, k.at, n.nextTick(z)) {
 		outcome = mesh.OutcomeOK
 	}
 	e, _ = z.world.Get(id)

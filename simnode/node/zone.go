@@ -28,11 +28,12 @@ type zone struct {
 	marked map[mesh.EntityID]uint64 // by member, until sent
 	marks  map[uint64]*mark
 	sent   map[uint64]departure // shown, not simulated, until landed
-	landed []landing            // and not seen there yet
+	landed []landing            // lately
 
 	ghosts   map[mesh.EntityID]ghost
 	area     mesh.Box // where ghosts matter: around the residents
 	gatherAt mesh.Tick
+	widened  bool // the area has grown since ghosts were last looked for
 	fresh    freshness
 
 	stepped  mesh.Tick // the last one simulated
@@ -222,6 +223,7 @@ func (n *Node) openZone(z *zone, state *replication.State, stored mesh.PoseRecor
 func (n *Node) install(z *zone, e mesh.Entity) {
 	delete(z.ghosts, e.ID)
 	z.unshow(e.ID)
+	z.widen(n, e.Pose)
 	z.world.Put(e)
 	if p := e.ID.Player(); p != 0 {
 		n.bodies[p] = z
@@ -247,6 +249,9 @@ func (n *Node) onTick(ev process.Event) {
 	n.settle()
 	for _, z := range n.zones {
 		if z.auth.Open() && !resting {
+			if z.widened {
+				n.showNear(z)
+			}
 			n.simulate(z)
 		}
 	}

@@ -42,13 +42,14 @@ func (w *World) Act(tick mesh.Tick, player mesh.EntityID, ev mesh.Event) Result 
 }
 
 // Hand puts the free resident item into the empty hand of the resident awake
-// player, however far it lies: so ends a pick-up across owners. It reports
-// false, with nothing changed, if that cannot be.
-func (w *World) Hand(player, item mesh.EntityID, tick mesh.Tick) bool {
+// player, if it is within reach of from, where the player stood when it asked:
+// so ends a pick-up across owners. It reports false, with nothing changed, if
+// that cannot be.
+func (w *World) Hand(player, item mesh.EntityID, from mesh.Vec, tick mesh.Tick) bool {
 	s, ok := w.at.get(player)
 	i, ok2 := w.at.get(item)
 	if !ok || !ok2 || s < 0 || i < 0 || player.Kind() != mesh.KindPlayer || item.Kind() != mesh.KindItem ||
-		w.cold[s].held != 0 || w.carrier[i] != 0 {
+		w.cold[s].held != 0 || w.carrier[i] != 0 || !within(from, w.pos[i], w.lim.Reach) {
 		return false
 	}
 	w.grasp(tick, s, i)
@@ -115,15 +116,14 @@ func (w *World) pickUp(tick mesh.Tick, s int32, ev mesh.Event) Result {
 }
 
 // elsewhere refuses a target whose ghost, as new as what the client saw, shows
-// it changed since, held, or out of reach by half as much again; otherwise its
-// owner must say.
+// it changed since, held, or out of reach; otherwise its owner must say.
 func (w *World) elsewhere(s int32, target mesh.EntityID, hop uint32, reach int32) Result {
 	i, ok := w.ghostAt.get(target)
 	if !ok || w.ghosts[i].Hop < hop {
 		return Result{Elsewhere: true}
 	}
 	g := &w.ghosts[i]
-	if target.Kind() == mesh.KindItem && g.Hop != hop || g.Carrier != 0 || !within(w.pos[s], g.Pos, reach+reach/2) {
+	if target.Kind() == mesh.KindItem && g.Hop != hop || g.Carrier != 0 || !within(w.pos[s], g.Pos, reach) {
 		return refused
 	}
 	return Result{Elsewhere: true}
@@ -151,6 +151,9 @@ func (w *World) board(tick mesh.Tick, s int32, ev mesh.Event) Result {
 	}
 	c, ok := w.at.get(ev.Target)
 	if !ok {
+		if _, ok := w.ghostAt.get(ev.Target); !ok {
+			return refused // a ship that is not seen is far
+		}
 		return w.elsewhere(s, ev.Target, 0, w.lim.ShipRadius+w.lim.Reach)
 	}
 	if c < 0 || !w.nearShip(w.pos[s], w.pos[c], w.lim.Reach) {

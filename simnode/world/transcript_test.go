@@ -183,7 +183,8 @@ func (s *stage) do(out *strings.Builder, words []string) {
 	case "drop", "throw", "fire", "take", "board":
 		s.act(out, words)
 	case "hand":
-		fmt.Fprintln(out, w.Hand(s.id(words[1]), s.id(words[2]), s.tick+1))
+		player, _ := w.Get(s.id(words[1]))
+		fmt.Fprintln(out, w.Hand(s.id(words[1]), s.id(words[2]), player.Pos, s.tick+1))
 	case "show":
 		e, ok := w.Get(s.id(words[1]))
 		if !ok {

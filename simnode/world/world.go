@@ -146,7 +146,7 @@ func (w *World) Put(e mesh.Entity) {
 		w.asleep = append(w.asleep, e)
 		w.countBody(e, 1)
 	} else {
-		if r, ok := w.at.get(e.Carrier); ok && e.ID.Layer() == mesh.Actors && e.Carrier.Kind() == mesh.KindShip && !w.nearShip(e.Pos, w.pos[r], 0) {
+		if r, ok := w.at.get(e.Carrier); ok && e.ID.Layer() == mesh.Actors && e.Carrier.Kind() == mesh.KindShip && !w.nearShip(e.Pos, w.pos[r], w.lim.Reach) {
 			e.Pos = w.pos[r] // it woke on a deck that has sailed on
 		}
 		w.insert(&e)
