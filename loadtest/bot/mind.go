@@ -96,6 +96,7 @@ type mind struct {
 	restUntil time.Duration
 	leaveAt   time.Duration
 
+	shuttle  shuttle
 	acts     []mesh.Action
 	actUntil time.Duration
 	actAt    time.Duration
@@ -196,7 +197,7 @@ func (m *mind) own(s sense) {
 		return
 	}
 	if m.spec.Shuttle {
-		m.shuttle(s)
+		m.run(s)
 		return
 	}
 	if m.spec.Still {
@@ -215,22 +216,38 @@ func (m *mind) own(s sense) {
 	}
 }
 
-// shuttleM is how far beyond its plane a shuttling bot aims: more than a zone's
-// hysteresis, less than it runs in half a second.
-const shuttleM = 1.3
+// Figures of a shuttle: the pace at which a body turns fast enough, and how far
+// beyond its plane it is to get, which is more than the hysteresis of a border.
+const (
+	shuttlePace  = 0.9
+	shuttlePeakM = 0.85
+	shuttleMostM = 2
+)
 
-// shuttle aims at the side of the plane whose turn it is: half a second each,
-// every bot in a time of its own.
-func (m *mind) shuttle(s sense) {
-	if !m.aimed {
-		m.targetEnd = time.Duration(m.rng.Int64N(int64(time.Second)))
+// shuttle is a bot's running over a plane and back.
+type shuttle struct {
+	side float64 // to which it runs: ±1
+	turn float64 // how far beyond the plane it turns, in meters; less than zero is before
+	peak float64 // the furthest it got on the other side
+}
+
+// run turns where a body that is late to hear of it, and takes its time to
+// stand, gets as far beyond the plane as it should; each turn corrects the next.
+func (m *mind) run(s sense) {
+	r := &m.shuttle
+	if r.side == 0 {
+		r.side = float64(1 - 2*m.rng.IntN(2))
 	}
-	side := units(shuttleM)
-	if (s.now+m.targetEnd)%time.Second < time.Second/2 {
-		side = -side
+	off := float64(s.pos.X-m.spec.PlaneX) / mesh.UnitsPerMeter
+	r.peak = max(r.peak, -r.side*off)
+	if r.side*off >= r.turn {
+		if r.peak > 0 {
+			r.turn = min(max(r.turn+(shuttlePeakM-min(r.peak, shuttleMostM))/4, -shuttleMostM), shuttlePeakM)
+		}
+		r.side, r.peak = -r.side, 0
 	}
-	m.setTarget(mesh.Vec{X: m.spec.PlaneX + side, Y: m.home.Y, Z: m.home.Z})
-	m.pace = 1
+	m.target = mesh.Vec{X: s.pos.X + units(r.side*shuttleMostM), Y: s.pos.Y, Z: s.pos.Z}
+	m.aimed, m.pace = true, shuttlePace
 }
 
 // choose takes a target within radius of around, for 1 to 8 s.

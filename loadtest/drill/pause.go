@@ -10,6 +10,7 @@ import (
 	"weft/control/mesh"
 	"weft/control/store"
 	"weft/loadtest/run"
+	"weft/loadtest/scenario"
 	"weft/simnode/edge"
 	"weft/simnode/process"
 )
@@ -65,6 +66,7 @@ func (d *drill) replay(ctx context.Context, v run.Victim, from int) (int, error)
 		return 0, err
 	}
 	recorded = recorded[from:min(len(recorded), from+maxReplays)]
+	p := replay{d.mesh.Store(), &d.figures.Replay, d.Note}
 	before := map[mesh.ZoneID]mesh.ZoneRecord{}
 	for _, r := range recorded {
 		if _, ok := before[r.Zone]; !ok {
@@ -75,7 +77,7 @@ func (d *drill) replay(ctx context.Context, v run.Victim, from int) (int, error)
 		if epochOf(&r) >= before[r.Zone].Epoch {
 			continue
 		}
-		if err := d.again(ctx, r); err != nil {
+		if err := p.again(ctx, r); err != nil {
 			return 0, err
 		}
 	}
@@ -106,48 +108,55 @@ func epochOf(r *process.Request) mesh.Epoch {
 	return r.Epoch
 }
 
+// replay tries writes again and counts what comes of it.
+type replay struct {
+	store   store.Store
+	figures *scenario.Replay
+	note    func(f string, args ...any)
+}
+
 // again tries one write of an epoch that is over. It must be refused, or be an
 // append that is stored already, which stays as it is.
-func (d *drill) again(ctx context.Context, r process.Request) error {
-	before, err := d.slot(ctx, &r)
+func (p *replay) again(ctx context.Context, r process.Request) error {
+	before, err := p.slot(ctx, &r)
 	if err != nil {
 		return err
 	}
 	var a process.Answer
 	for try := 0; ; try++ {
-		if a = edge.Perform(ctx, d.mesh.Store(), r); a.Verdict != process.Unavailable {
+		if a = edge.Perform(ctx, p.store, r); a.Verdict != process.Unavailable {
 			break
 		}
 		if try == replayTries || wait(ctx, lookEvery) != nil {
 			return fmt.Errorf("the store does not answer: %s", a.Err)
 		}
 	}
-	d.figures.Replay.Tried++
+	p.figures.Tried++
 	switch {
 	case a.Verdict == process.Stale:
-		d.figures.Replay.Refused++
+		p.figures.Refused++
 		return nil
 	case a.Verdict == process.OK && r.Op == process.OpAppend && same(before, r.Slot):
-		after, err := d.slot(ctx, &r)
+		after, err := p.slot(ctx, &r)
 		if err != nil {
 			return err
 		}
 		if same(after, r.Slot) || after.Epoch > r.Slot.Epoch {
-			d.figures.Replay.Identical++
+			p.figures.Identical++
 			return nil
 		}
 	}
-	d.figures.Replay.Violations++
-	d.Note("a write of epoch %d to zone %d (operation %d) was answered %d %s", epochOf(&r), r.Zone, r.Op, a.Verdict, a.Err)
+	p.figures.Violations++
+	p.note("a write of epoch %d to zone %d (operation %d) was answered %d %s", epochOf(&r), r.Zone, r.Op, a.Verdict, a.Err)
 	return nil
 }
 
 // slot reads what is stored at the place of an append; zero if nothing is.
-func (d *drill) slot(ctx context.Context, r *process.Request) (mesh.Slot, error) {
+func (p *replay) slot(ctx context.Context, r *process.Request) (mesh.Slot, error) {
 	if r.Op != process.OpAppend {
 		return mesh.Slot{}, nil
 	}
-	slots, err := d.mesh.Store().ReadSlots(ctx, r.Zone, r.Slot.Position, 1)
+	slots, err := p.store.ReadSlots(ctx, r.Zone, r.Slot.Position, 1)
 	if err != nil || len(slots) == 0 {
 		return mesh.Slot{}, err
 	}

@@ -4,6 +4,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,6 +83,7 @@ type runner struct {
 	dead    map[mesh.NodeID]bool
 	resumes sync.WaitGroup // pauses that are to end
 	drill   *scenario.Drill
+	away    bool // the store, at the last sample
 }
 
 type kill struct {
@@ -181,14 +183,17 @@ func (r *runner) sample(ctx context.Context) {
 	layout, err1 := s.Layout(ctx)
 	reports, err2 := s.Reports(ctx)
 	processes, err3 := s.Processes(ctx)
-	if err := errors.Join(err1, err2, err3); err != nil {
-		if ctx.Err() == nil {
-			r.opts.Log(fmt.Sprintf("the store could not be read: %v", err))
-		}
-		return
-	}
+	err := cmp.Or(err1, err2, err3)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if away := err != nil && ctx.Err() == nil; away != r.away {
+		if r.away = away; away {
+			r.opts.Log(fmt.Sprintf("the store cannot be read: %v", err))
+		}
+	}
+	if err != nil {
+		return
+	}
 	r.watch.sample(layout, reports, processes)
 }
 
