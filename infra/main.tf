@@ -44,7 +44,12 @@ locals {
     WEFT_MAX_GATEWAYS     = tostring(var.max_gateways)
     WEFT_COOLDOWN         = var.cooldown
     WEFT_SLEEP_AFTER      = var.sleep_after
-  }, var.prices == null ? {} : { WEFT_PRICES = var.prices })
+    WEFT_KIND             = var.launcher == "ec2" ? local.instance_types.node : var.capacity
+    WEFT_NODE_SIZE        = "${var.node_size.cpu}/${var.node_size.memory}"
+    WEFT_GATEWAY_SIZE     = "${var.gateway_size.cpu}/${var.gateway_size.memory}"
+    },
+    { for name, value in { WEFT_PRICES = var.prices, WEFT_JOIN_SECRET = var.join_secret } : name => value if value != null },
+  )
 
   process_environment = {
     WEFT_STORE         = local.store_url
@@ -59,6 +64,8 @@ locals {
     arm64  = { node = "c8g.large", gateway = "c8g.medium" }
     x86_64 = { node = "c7i.large", gateway = "c7i.large" }
   }
+  instance_types = { for role, type in local.sizes[var.arch] : role => coalesce(var.instance_types[role], type) }
+
   ami = coalesce(var.ami, var.emulator ? "ami-00000000" : "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-${var.arch}")
 }
 
@@ -94,7 +101,7 @@ module "cluster" {
   process_statements = local.allow.process
   log_retention_days = var.log_retention_days
   group_ids          = [module.network.cluster_group_id]
-  instance_type      = coalesce(var.instance_types.node, local.sizes[var.arch].node)
+  instance_type      = local.instance_types.node
   ami                = local.ami
   boot               = "${path.module}/boot.sh.tftpl"
   tags               = local.tags
@@ -124,7 +131,7 @@ module "gateway" {
   client_cidrs         = var.client_cidrs
   load_balancer        = var.load_balancer
   certificate_arn      = var.certificate_arn
-  instance_type        = coalesce(var.instance_types.gateway, local.sizes[var.arch].gateway)
+  instance_type        = local.instance_types.gateway
   ami                  = local.ami
   boot                 = "${path.module}/boot.sh.tftpl"
   tags                 = local.tags
@@ -133,13 +140,12 @@ module "gateway" {
 module "dashboards" {
   source = "./modules/dashboards"
 
-  prefix            = local.prefix
-  region            = var.region
-  env               = var.env
-  shard             = var.shard
-  tables            = { data = module.tables.data.name, control = module.tables.control.name }
-  functions         = ["replan", "sweep", "drain", "join", "bill"]
-  static_peak_nodes = var.static_peak_nodes
+  prefix    = local.prefix
+  region    = var.region
+  env       = var.env
+  shard     = var.shard
+  tables    = { data = module.tables.data.name, control = module.tables.control.name }
+  functions = ["replan", "sweep", "drain", "join", "bill"]
 }
 
 # The shard's key: by it processes know each other and tickets are sealed. It is

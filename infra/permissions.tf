@@ -36,11 +36,18 @@ locals {
       Action   = concat(local.read_items, ["dynamodb:PutItem"])
       Resource = module.tables.control.arn
     }
-    layout_read = {
-      Sid      = "Layout"
+    # join takes back the wake that nobody used.
+    control_join = {
+      Sid      = "Control"
       Effect   = "Allow"
-      Action   = local.read_items
-      Resource = module.tables.data.arn
+      Action   = concat(local.read_items, ["dynamodb:PutItem", "dynamodb:DeleteItem"])
+      Resource = module.tables.control.arn
+    }
+    join_secrets = {
+      Sid      = "Secrets"
+      Effect   = "Allow"
+      Action   = ["secretsmanager:GetSecretValue"]
+      Resource = concat([aws_secretsmanager_secret.shard_key.arn], [for arn in [var.join_secret] : arn if arn != null])
     }
     shard_key = {
       Sid      = "ShardKey"
@@ -147,10 +154,10 @@ locals {
   # By who has them; a function's file adds its own log, trigger and queue.
   allow = {
     process = [local.statement.store, local.statement.key]
-    drain   = concat([local.statement.store, local.statement.key, local.statement.shard_key], local.launch_ecs)
+    drain   = [local.statement.control_only, local.statement.key]
     plan    = concat([local.statement.store, local.statement.key, local.statement.shard_key], local.launch_ecs, [for s in local.launch_ec2 : s if var.launcher == "ec2"])
-    join    = [local.statement.control_only, local.statement.layout_read, local.statement.key, local.statement.shard_key]
-    bill    = [local.statement.control_only, local.statement.layout_read, local.statement.key]
+    join    = [local.statement.control_join, local.statement.key, local.statement.join_secrets]
+    bill    = [local.statement.control_only, local.statement.key]
   }
 
   # All that is allowed to anybody, for the tests.

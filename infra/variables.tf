@@ -276,6 +276,17 @@ variable "shard_key" {
   }
 }
 
+variable "join_secret" {
+  type        = string
+  default     = null
+  description = "ARN of a secret with the bearer token by which your own backend asks join for tickets; null derives the token from the shard's key."
+
+  validation {
+    condition     = var.join_secret == null || can(regex("^arn:[a-z-]+:secretsmanager:", var.join_secret))
+    error_message = "join_secret is the ARN of a secret in Secrets Manager, or null."
+  }
+}
+
 variable "shard_key_version" {
   type        = number
   default     = 1
@@ -342,16 +353,5 @@ variable "certificate_arn" {
   validation {
     condition     = var.certificate_arn == null || can(regex("^arn:[a-z-]+:acm:", var.certificate_arn))
     error_message = "certificate_arn is the ARN of a certificate in ACM, or null."
-  }
-}
-
-variable "static_peak_nodes" {
-  type        = number
-  default     = 8
-  description = "Size of the fixed fleet that the analysts' dashboard compares with."
-
-  validation {
-    condition     = var.static_peak_nodes >= 1 && var.static_peak_nodes <= 500
-    error_message = "static_peak_nodes is 1 to 500."
   }
 }

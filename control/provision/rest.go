@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"weft/control/mesh"
+	"weft/control/planner"
 )
 
 // Fleet is what Rest asks of the store.
@@ -16,10 +17,6 @@ type Fleet interface {
 	Intents(ctx context.Context) ([]mesh.Intent, error)
 	Processes(ctx context.Context) ([]mesh.Process, error)
 }
-
-// Stopped is the intent that a shard is to have no processes, whoever comes:
-// its token, and what it is for.
-const Stopped = "stopped"
 
 // The times of Rest.
 const (
@@ -36,9 +33,7 @@ const (
 // are left when patience is over; the shard stays stopped.
 func Rest(ctx context.Context, f Fleet, patience time.Duration, say func(string)) (left []string, err error) {
 	now := time.Now()
-	if err := f.PutIntent(ctx, mesh.Intent{
-		Token: Stopped, What: Stopped, State: mesh.IntentWritten, CreatedUnixMilli: now.UnixMilli(), Reason: "the operator takes the world away",
-	}); err != nil {
+	if err := f.PutIntent(ctx, planner.StoppedIntent(now, "the operator takes the world away")); err != nil {
 		return nil, fmt.Errorf("the shard cannot be set to stopped: %w", err)
 	}
 	ticker := time.NewTicker(askEvery)
@@ -91,7 +86,7 @@ func busy(ctx context.Context, f Fleet, now time.Time) (names []string, err erro
 
 // Resume takes the word of Rest back: players wake the world again.
 func Resume(ctx context.Context, f Fleet) error {
-	if err := f.DeleteIntent(ctx, Stopped); err != nil {
+	if err := f.DeleteIntent(ctx, planner.StoppedIntent(time.Time{}, "").Token); err != nil {
 		return fmt.Errorf("the shard is still set to stopped; deploy once more: %w", err)
 	}
 	return nil

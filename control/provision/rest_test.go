@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weft/control/mesh"
+	"weft/control/planner"
 	"weft/control/store/memstore"
 )
 
@@ -46,7 +47,7 @@ func TestRestWaitsForTheLast(t *testing.T) {
 			t.Errorf("told %q", told)
 		}
 		intents, err := f.Intents(t.Context())
-		if err != nil || !slices.ContainsFunc(intents, func(i mesh.Intent) bool { return i.Token == Stopped && i.What == Stopped }) {
+		if _, told := planner.Woken(intents); err != nil || !told {
 			t.Errorf("the shard is not stopped: %v, %v", intents, err)
 		}
 		if err := Resume(t.Context(), f); err != nil {

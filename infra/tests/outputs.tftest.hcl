@@ -23,7 +23,7 @@ run "launchers" {
   }
 
   assert {
-    condition = alltrue([for name in ["STORE", "LAUNCHER", "SHARD", "ENV", "SHARD_KEY_SECRET", "POLICY", "NODE_ACTORS", "MAX_NODES", "MAX_GATEWAYS", "COOLDOWN", "SLEEP_AFTER"] :
+    condition = alltrue([for name in ["STORE", "LAUNCHER", "SHARD", "ENV", "SHARD_KEY_SECRET", "POLICY", "NODE_ACTORS", "MAX_NODES", "MAX_GATEWAYS", "COOLDOWN", "SLEEP_AFTER", "KIND", "NODE_SIZE", "GATEWAY_SIZE"] :
     alltrue([for f in [aws_lambda_function.replan, aws_lambda_function.sweep, aws_lambda_function.drain, aws_lambda_function.join, aws_lambda_function.bill] : f.environment[0].variables["WEFT_${name}"] != ""])])
     error_message = "A function is not told what options.Function requires."
   }
@@ -35,8 +35,8 @@ run "ec2" {
   }
 
   assert {
-    condition     = output.launcher_url == output.launcher_urls.ec2 && aws_lambda_function.replan.environment[0].variables.WEFT_LAUNCHER == output.launcher_url
-    error_message = "With launcher = ec2 the functions launch instances."
+    condition     = output.launcher_url == output.launcher_urls.ec2 && aws_lambda_function.replan.environment[0].variables.WEFT_LAUNCHER == output.launcher_url && aws_lambda_function.bill.environment[0].variables.WEFT_KIND == "c8g.large"
+    error_message = "With launcher = ec2 the functions launch instances, and price them."
   }
 }
 
@@ -120,11 +120,10 @@ run "dashboards" {
   }
 
   variables {
-    prefix            = "weft-dev"
-    shard             = "weft"
-    tables            = { data = "weft-dev-data", control = "weft-dev-control" }
-    functions         = ["replan", "sweep", "drain", "join", "bill"]
-    static_peak_nodes = 8
+    prefix    = "weft-dev"
+    shard     = "weft"
+    tables    = { data = "weft-dev-data", control = "weft-dev-control" }
+    functions = ["replan", "sweep", "drain", "join", "bill"]
   }
 
   assert {

@@ -74,8 +74,8 @@ run "launching" {
   }
 
   assert {
-    condition     = length([for s in local.every_statement : s if contains(flatten([s.Action]), "ecs:RunTask")]) == 3 && !strcontains(aws_iam_role_policy.join.policy, "RunTask") && !strcontains(aws_iam_role_policy.bill.policy, "RunTask")
-    error_message = "replan, sweep and drain launch; join and bill do not."
+    condition     = length([for s in local.every_statement : s if contains(flatten([s.Action]), "ecs:RunTask")]) == 2 && strcontains(aws_iam_role_policy.replan.policy, "RunTask") && strcontains(aws_iam_role_policy.sweep.policy, "RunTask")
+    error_message = "replan and sweep launch, nobody else."
   }
 }
 
@@ -97,6 +97,12 @@ run "tables_by_action" {
       "dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams",
     ], a) if startswith(a, "dynamodb:")])])
     error_message = "Nobody scans, and nobody changes a table itself."
+  }
+
+  assert {
+    condition = alltrue([for p in [aws_iam_role_policy.drain.policy, aws_iam_role_policy.join.policy, aws_iam_role_policy.bill.policy] :
+    alltrue([for s in jsondecode(p).Statement : flatten([s.Resource]) == [module.tables.control.arn] if strcontains(jsonencode(s.Action), "dynamodb:")])])
+    error_message = "drain, join and bill know the control table only."
   }
 
   assert {

@@ -32,6 +32,7 @@ run "malformed" {
     shard_key       = "abc"
     vpc_cidr        = "everywhere"
     certificate_arn = "my.pem"
+    join_secret     = "token"
     client_cidrs    = ["home"]
     instance_types  = { node = "large" }
   }
@@ -53,6 +54,7 @@ run "malformed" {
     var.shard_key,
     var.vpc_cidr,
     var.certificate_arn,
+    var.join_secret,
     var.client_cidrs,
     var.instance_types,
   ]
@@ -77,7 +79,6 @@ run "too_little" {
     vpc_cidr           = "10.0.0.0/28"
     zones              = 1
     client_cidrs       = []
-    static_peak_nodes  = 0
   }
 
   expect_failures = [
@@ -96,7 +97,6 @@ run "too_little" {
     var.vpc_cidr,
     var.zones,
     var.client_cidrs,
-    var.static_peak_nodes,
   ]
 }
 
@@ -116,7 +116,6 @@ run "too_much" {
     shard_key_version  = 1.5
     vpc_cidr           = "10.0.0.0/8"
     zones              = 5
-    static_peak_nodes  = 501
   }
 
   expect_failures = [
@@ -132,7 +131,6 @@ run "too_much" {
     var.shard_key_version,
     var.vpc_cidr,
     var.zones,
-    var.static_peak_nodes,
   ]
 }
 

@@ -8,12 +8,11 @@ resource "aws_cloudwatch_dashboard" "this" {
   dashboard_name = "${var.prefix}-${each.key}"
   # Through a decoder and back, so that a slip in a file is found at plan.
   dashboard_body = jsonencode(jsondecode(templatefile("${path.module}/${each.key}.json.tftpl", {
-    prefix            = var.prefix
-    region            = var.region
-    env               = var.env
-    shard             = var.shard
-    tables            = var.tables
-    functions         = var.functions
-    static_peak_nodes = var.static_peak_nodes
+    prefix    = var.prefix
+    region    = var.region
+    env       = var.env
+    shard     = var.shard
+    tables    = var.tables
+    functions = var.functions
   })))
 }

@@ -37,13 +37,3 @@ variable "functions" {
     error_message = "functions names at least one."
   }
 }
-
-variable "static_peak_nodes" {
-  type        = number
-  description = "Size of the fixed fleet that is compared with."
-
-  validation {
-    condition     = var.static_peak_nodes >= 1
-    error_message = "static_peak_nodes is at least 1."
-  }
-}
