@@ -122,7 +122,7 @@ func flatten(r *Report) map[string][]float64 {
 
 // reportPaths are the paths of all numbers of a report.
 var reportPaths = func() []string {
-	paths := flatten(&Report{Recovery: []Recovery{{}}, Drill: &Drill{}})
+	paths := flatten(&Report{Recovery: []Recovery{{}}, Drill: &Drill{}, Cloud: &Cloud{}, Cost: &Cost{}})
 	return slices.Sorted(maps.Keys(paths))
 }()
 

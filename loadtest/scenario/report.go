@@ -31,6 +31,8 @@ type Report struct {
 	Store           Store     `json:"store"`
 	Layers          Layers    `json:"layers"`
 	Drill           *Drill    `json:"drill,omitempty"` // of a scenario with faults
+	Cloud           *Cloud    `json:"cloud,omitempty"` // of a world that was deployed
+	Cost            *Cost     `json:"cost,omitempty"`
 	Expect          []Verdict `json:"expect"`
 
 	// Offences are the first losses and duplicates that the audit found, each
@@ -167,6 +169,34 @@ type Layers struct {
 	// PropsOwnersPeak is the most nodes at one time that owned Props zones and
 	// no others.
 	PropsOwnersPeak int `json:"props_owners_peak"`
+}
+
+// Cloud is what a deployment came to.
+type Cloud struct {
+	Emulator  string `json:"emulator"`
+	Resources int    `json:"resources"` // that Terraform made
+	// PlanEmpty: a second plan found nothing to do. Destroyed: nothing is left.
+	PlanEmpty bool `json:"plan_empty"`
+	Destroyed bool `json:"destroyed"`
+	// Invocations and ColdStartMS (of the last start) are by function.
+	Invocations map[string]int64   `json:"invocations"`
+	ColdStartMS map[string]float64 `json:"cold_start_ms"`
+	// GivenUp are events and records that a function failed on until the last try.
+	GivenUp           int64 `json:"given_up"`
+	TasksLaunched     int   `json:"tasks_launched"`
+	InstancesLaunched int   `json:"instances_launched"`
+	TasksLeft         int   `json:"tasks_left"` // and instances, when the world had stopped
+}
+
+// Cost is what the run would have cost on AWS at list prices: USDPerPlayerHour
+// leaves egress aside, StaticPeakUSD is with as many processes as at the peak
+// from the first to the last second.
+type Cost struct {
+	USDTotal         float64            `json:"usd_total"`
+	USDPerPlayerHour float64            `json:"usd_per_player_hour"`
+	StaticPeakUSD    float64            `json:"static_peak_usd"`
+	PlayerHours      float64            `json:"player_hours"`
+	Lines            map[string]float64 `json:"lines"` // dollars
 }
 
 // Verdict is one expectation with what came of it.

@@ -59,6 +59,9 @@ func (m Mesh) Close() error {
 	return errors.Join(m.Mesh.Close(), m.log.Close())
 }
 
+// Warnings returns a handler that writes what a person should know as sentences.
+func Warnings(w io.Writer) slog.Handler { return warnings{w: w} }
+
 // warnings writes what a person should know as sentences.
 type warnings struct {
 	w     io.Writer

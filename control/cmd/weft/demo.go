@@ -18,6 +18,8 @@ type demo struct {
 	Report   string        `help:"Write the report as JSON to this file; - is standard output." placeholder:"FILE"`
 	Policy   string        `help:"How zones follow the load: kdsplit, quasi or static." placeholder:"NAME"`
 	Seed     uint64        `help:"Seed of the crowd and of a new world instead of the scenario's." placeholder:"N"`
+	Cloud    bool          `help:"Play on a world that Terraform deploys to an emulator of AWS, with 60 players."`
+	Launcher string        `help:"With --cloud, what runs nodes and gateways: ecs or ec2." enum:"ecs,ec2" default:"ecs"`
 	world
 }
 
@@ -31,6 +33,9 @@ type world struct {
 // Run plays the tavern that ships with Weft. With a page it goes on serving
 // after the end, until Ctrl-C.
 func (d *demo) Run(s *session) error {
+	if d.Cloud {
+		return d.runCloud(s)
+	}
 	var m stage.Mesh
 	var began atomic.Int64
 	options := stage.Options{Dir: d.Data, Errs: s.errs, Verbose: d.Verbose}

@@ -294,10 +294,7 @@ func (c *drain) Run(s *session) error {
 		if i < 0 || all[i].State == mesh.Stopped {
 			return fmt.Errorf("no process %q runs in %s; weft status lists them", c.Node, c.name())
 		}
-		err = st.PutIntent(ctx, mesh.Intent{
-			Token: "drain-" + c.Node, What: "drain", Role: all[i].Role, Target: all[i].ID, State: mesh.IntentWritten,
-			CreatedUnixMilli: time.Now().UnixMilli(), Reason: "the operator drains it",
-		})
+		err = st.PutIntent(ctx, planner.DrainIntent(all[i], time.Now(), "the operator drains it"))
 		if err == nil {
 			fmt.Fprintf(s.out, "%s is asked to leave; weft status shows how far it is\n", c.Node)
 		}
