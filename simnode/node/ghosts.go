@@ -19,6 +19,7 @@ type source struct {
 	frameAt mesh.Tick // own tick when the last frame came
 	askedAt mesh.Tick
 	offered mesh.Epoch // to the owner under which the last Freshen was sent
+	spare   bool       // followed only for what it still shows near us
 }
 
 // ghost is where a zone has a ghost from: the source with the highest hop.
@@ -48,13 +49,16 @@ func (n *Node) sourceAt(id mesh.ZoneID) (int, bool) {
 }
 
 // chooseSources follows every zone near one of ours, whatever its layer, and
-// lets the others go.
+// lets the others go, once they have nothing near us any more: the residents of
+// a box that has shrunk leave it only after that.
 func (n *Node) chooseSources() {
 	if n.layout == nil {
 		return
 	}
 	n.sources = slices.DeleteFunc(n.sources, func(s *source) bool {
-		if entry, ok := n.layout.Zone(s.zone); ok && n.wants(&entry) {
+		entry, ok := n.layout.Zone(s.zone)
+		s.spare = !ok || !n.wants(&entry)
+		if !s.spare || ok && n.showsNear(s) {
 			return false
 		}
 		n.leaveSource(s.zone)
@@ -70,6 +74,13 @@ func (n *Node) chooseSources() {
 			n.subscribe(s)
 		}
 	}
+}
+
+// showsNear reports whether a source shows anything near a zone of ours.
+func (n *Node) showsNear(s *source) bool {
+	return slices.ContainsFunc(n.zones, func(z *zone) bool {
+		return z.world != nil && z.id != s.zone && slices.ContainsFunc(s.decoder.Poses, func(p mesh.Pose) bool { return z.area.Contains(p.Pos) })
+	})
 }
 
 // wants reports whether a zone is near one of this node's others.
@@ -159,6 +170,9 @@ func (n *Node) keepSources() {
 			n.subscribe(s)
 		}
 		n.freshen(s)
+	}
+	if slices.ContainsFunc(n.sources, func(s *source) bool { return s.spare && !n.showsNear(s) }) {
+		n.chooseSources()
 	}
 	for _, z := range n.zones {
 		if z.auth.Open() && n.tick >= z.gatherAt {
