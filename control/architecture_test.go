@@ -36,6 +36,7 @@ var order = [][]string{
 	{"control/store/storeurl", "control/store/storetest", "control/launch/launchurl"},
 	{"control/launch/launchurl/...", "control/reconcile", "control/admit", "control/bill", "control/notice", "control/provision", "control/dashboard", "simnode/edge", "simnode/client", "loadtest/audit"},
 	{"control/local", "loadtest/bot"},
+	{"control/local/cloud"},
 	{"loadtest/scenario", "loadtest/sim", "loadtest/budget"},
 	{"loadtest/run"},
 	{"loadtest/stage"},
@@ -63,8 +64,8 @@ var fences = []struct {
 	library string
 	rooms   []string
 }{
-	{"github.com/aws/aws-sdk-go-v2", []string{"control/store/dynamostore/...", "control/store/storeurl", "control/launch/ecslaunch", "control/launch/ec2launch", "control/launch/launchurl/...", "control/local", "simnode/metadata", "functions/internal/..."}},
-	{"github.com/aws/smithy-go", []string{"control/store/dynamostore/...", "control/launch/ecslaunch", "control/launch/ec2launch", "control/local", "simnode/metadata"}},
+	{"github.com/aws/aws-sdk-go-v2", []string{"control/store/dynamostore/...", "control/store/storeurl", "control/launch/ecslaunch", "control/launch/ec2launch", "control/launch/launchurl/...", "control/local/cloud", "simnode/metadata", "functions/internal/..."}},
+	{"github.com/aws/smithy-go", []string{"control/store/dynamostore/...", "control/launch/ecslaunch", "control/launch/ec2launch", "control/local/cloud", "simnode/metadata"}},
 	{"github.com/aws/aws-lambda-go", []string{"functions/..."}},
 	{"github.com/hashicorp", []string{"control/provision"}},
 	{"github.com/nats-io", []string{"control/store/natsstore"}},

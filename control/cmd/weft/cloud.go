@@ -16,6 +16,7 @@ import (
 	runner "weft/loadtest/run"
 	"weft/loadtest/scenario"
 	"weft/loadtest/stage"
+	"weft/simnode/ticket"
 )
 
 // The deployment of weft demo --cloud.
@@ -99,7 +100,7 @@ func (d *demo) cloudConfig(s *session, tavern *scenario.Scenario) (cloud.Config,
 		return cloud.Config{}, err
 	}
 	cfg := cloud.Config{
-		Launcher: d.Launcher, Source: source, Dir: d.Data, Shard: world.Shard, Zones: tavern.Zones, Chunks: world.Chunks, Command: world.Command,
+		Launcher: d.Launcher, Source: source, Dir: d.Data, Shard: world.Shard, Zones: tavern.Zones, Chunks: world.Chunks, Command: world.Command, JoinToken: ticket.JoinToken,
 		Policy: tavern.Policy, NodeActors: tavern.NodeActors, Cooldown: tavern.Cooldown, SleepAfter: cloudSleep, MaxNodes: cloudNodes, MaxGateways: cloudGateways,
 		Say: func(text string) { fmt.Fprintln(s.errs, text) },
 		Log: slog.New(stage.Warnings(s.errs)),

@@ -33,14 +33,15 @@ import (
 	"weft/control/launch/label"
 	"weft/control/local"
 	"weft/control/mesh"
+	"weft/control/options"
 	"weft/control/partition"
 	"weft/control/provision"
 	"weft/control/store"
 	"weft/control/store/dynamostore"
 )
 
-// Config says what world to deploy and how. Shard, Chunks, Command and Source
-// are needed.
+// Config says what world to deploy and how. Shard, Chunks, Command, JoinToken
+// and Source are needed.
 type Config struct {
 	// Env is the environment's name; empty is "local".
 	Env string
@@ -57,6 +58,9 @@ type Config struct {
 	Zones   int
 	Chunks  func(zone mesh.Box) [][]byte
 	Command func(mesh.Role) []string
+
+	// JoinToken returns the token that function join wants to see.
+	JoinToken func(key [32]byte, shard string) (string, error)
 
 	Policy      string
 	NodeActors  int
@@ -173,6 +177,17 @@ func (c *Cloud) start(ctx context.Context) (err error) {
 	c.store = dynamostore.New(aws.Config{
 		Region: region, BaseEndpoint: &c.emulator.url, Credentials: credentials.NewStaticCredentialsProvider(accessKey, accessKey, ""),
 	}, dynamostore.Options{Prefix: c.out.Prefix})
+	secret, err := c.api.secret(ctx, c.out.KeySecret)
+	if err != nil {
+		return err
+	}
+	key, err := options.ShardKey(secret)
+	if err != nil {
+		return err
+	}
+	if c.token, err = c.cfg.JoinToken(key, shardName); err != nil {
+		return err
+	}
 	if err := c.found(ctx); err != nil {
 		return err
 	}

@@ -128,18 +128,3 @@ func reply(w http.ResponseWriter, answer []byte) {
 	w.WriteHeader(r.StatusCode)
 	_, _ = w.Write(body)
 }
-
-// ask calls the URL as a client would.
-func (u *functionURL) ask(ctx context.Context, client *http.Client, query string) (status int, body []byte, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.url()+"?"+query, nil)
-	if err != nil {
-		return 0, nil, err
-	}
-	out, err := client.Do(r)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer out.Body.Close()
-	body, err = io.ReadAll(io.LimitReader(out.Body, maxBodyBytes))
-	return out.StatusCode, body, err
-}
