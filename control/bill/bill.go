@@ -19,6 +19,7 @@ import (
 type Store interface {
 	PlannerState(ctx context.Context) (mesh.PlannerState, error)
 	PutDecision(ctx context.Context, d mesh.Decision) error
+	Decisions(ctx context.Context, limit int) ([]mesh.Decision, error)
 }
 
 // Config says what the metered things are.
@@ -53,9 +54,13 @@ type Record struct {
 // Action is that of a bill among the decisions.
 const Action = "bill"
 
-// Hours bills the hours that are over at now and whose sums the planner still
-// keeps, and returns them, the latest last. An hour that was billed before gets
-// the same record again, so it is safe to run twice, late and after a failure.
+// lookedThrough is among how many of the newest decisions a bill is looked for.
+const lookedThrough = 512
+
+// Hours bills the hours that are over at now, that have not been billed, and
+// whose sums the planner still keeps, and returns them, the latest last. A record
+// that is written again is the same, so it is safe to run twice, late, at once
+// and after a failure.
 // Machines without a price are left out of the bill, which is written all the
 // same, and are an error.
 func Hours(ctx context.Context, st Store, c Config, now time.Time) ([]Record, error) {
@@ -69,10 +74,18 @@ func Hours(ctx context.Context, st Store, c Config, now time.Time) ([]Record, er
 			return nil, fmt.Errorf("planner state: %w", err)
 		}
 	}
+	newest, err := st.Decisions(ctx, lookedThrough)
+	if err != nil {
+		return nil, fmt.Errorf("decisions: %w", err)
+	}
+	billed := map[string]bool{}
+	for _, d := range newest {
+		billed[d.ID] = true
+	}
 	var out []Record
 	var faults []error
 	for _, h := range state.Meter.Hours {
-		if h.Hour >= now.Unix()/3600 {
+		if h.Hour >= now.Unix()/3600 || billed[id(time.Unix((h.Hour+1)*3600, 0))] {
 			continue
 		}
 		r, err := c.price(h, state.Meter.DayPeak())
@@ -121,6 +134,9 @@ func (c Config) price(h planner.Hour, peak planner.Peak) (Record, error) {
 	return r, err
 }
 
+// id is that of the bill of the hour that ended then.
+func id(end time.Time) string { return fmt.Sprintf("%014d-bill", end.UnixMilli()) }
+
 func put(ctx context.Context, st Store, r Record) error {
 	data, err := json.Marshal(r)
 	if err != nil {
@@ -128,7 +144,7 @@ func put(ctx context.Context, st Store, r Record) error {
 	}
 	end := r.Hour.Add(time.Hour)
 	d := mesh.Decision{
-		ID: fmt.Sprintf("%014d-bill", end.UnixMilli()), UnixMilli: end.UnixMilli(), Action: Action, Subject: r.Hour.Format("2006-01-02T15Z"),
+		ID: id(end), UnixMilli: end.UnixMilli(), Action: Action, Subject: r.Hour.Format("2006-01-02T15Z"),
 		Reason: fmt.Sprintf("$%.4f, of which egress $%.4f, for %.1f player-hours: $%.6f each, egress aside; a fleet of the day's peak would have cost $%.4f",
 			r.USD, r.Lines[cost.Egress], r.PlayerHours, r.USDPerPlayerHour, r.StaticPeakUSD),
 		Data: string(data),

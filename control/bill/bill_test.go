@@ -70,10 +70,9 @@ func TestHours(t *testing.T) {
 	if want := r.USD - r.Lines[cost.Nodes] - r.Lines[cost.Gateways] + 6*0.0395; math.Abs(r.StaticPeakUSD-want) > 1e-9 || math.Abs(r.IdleShare-0.25) > 1e-9 || r.PlayerHours != 100 || r.EgressGB != 2 {
 		t.Errorf("%+v", r)
 	}
-	// The same again, and with a write that failed in between, is the same record.
 	for range 2 {
-		if _, err := Hours(ctx, st, config(), now); err != nil {
-			t.Fatal(err)
+		if again, err := Hours(ctx, st, config(), now); err != nil || len(again) > 0 {
+			t.Fatalf("billed again: %+v, %v", again, err)
 		}
 	}
 	decisions, err := st.Decisions(ctx, 10)

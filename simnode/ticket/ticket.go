@@ -6,6 +6,7 @@ package ticket
 import (
 	"crypto/hkdf"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -60,6 +61,13 @@ func NewBooth(shardKey [32]byte, shard string) (*Booth, error) {
 		return nil, err
 	}
 	return &Booth{key: key, shard: []byte(shard)}, nil
+}
+
+// JoinToken derives from the shard's key what a studio's own backend shows to
+// have players admitted, unless it was given another token: 64 hexadecimal digits.
+func JoinToken(shardKey [32]byte, shard string) (string, error) {
+	derived, err := hkdf.Key(sha256.New, shardKey[:], []byte(shard), "weft join v1", 32)
+	return hex.EncodeToString(derived), err
 }
 
 const (

@@ -81,6 +81,20 @@ func TestAdmits(t *testing.T) {
 	}
 }
 
+func TestJoinToken(t *testing.T) {
+	seen := map[string]bool{}
+	for _, key := range []byte{1, 2} {
+		for _, shard := range []string{"tavern", "castle"} {
+			a, err := JoinToken([32]byte{key}, shard)
+			b, err2 := JoinToken([32]byte{key}, shard)
+			if errors.Join(err, err2) != nil || a != b || len(a) != 64 || seen[a] {
+				t.Errorf("%s of key %d: %q", shard, key, a)
+			}
+			seen[a] = true
+		}
+	}
+}
+
 func FuzzVerify(f *testing.F) {
 	b := booth(f, 1, "tavern")
 	now := time.Unix(1_790_000_000, 0)

@@ -1,0 +1,39 @@
+// Bill prices each hour that is over, into one record and one line of metrics.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+
+	"weft/control/bill"
+	"weft/control/cost"
+	"weft/functions/internal/shard"
+)
+
+func main() { shard.Main(open) }
+
+// standing is what infra/ makes that costs by the month: the tables' key, the
+// shard's secret, the metrics of these functions and the alarms.
+var standing = cost.Standing{Keys: 1, Secrets: 1, Metrics: 19, Alarms: 13}
+
+func open(ctx context.Context) (*shard.Shard, func(context.Context, json.RawMessage) (summary, error), error) {
+	s, err := shard.Open(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	prices, err := s.Options.PriceTable()
+	if err != nil {
+		return nil, nil, err
+	}
+	megabytes, err := strconv.Atoi(os.Getenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("AWS_LAMBDA_FUNCTION_MEMORY_SIZE is not set as Lambda sets it: %w", err)
+	}
+	return s, (&handler{s, bill.Config{
+		Prices: prices, Shard: s.Options.Shard, Env: s.Options.Env, Machine: s.Options.Machine,
+		FunctionGB: float64(megabytes) / 1024, Standing: standing,
+	}}).handle, nil
+}
