@@ -19,7 +19,7 @@ type source struct {
 	frameAt mesh.Tick // own tick when the last frame came
 	askedAt mesh.Tick
 	offered mesh.Epoch // to the owner under which the last Freshen was sent
-	spare   bool       // followed only for what it still shows near us
+	spareAt mesh.Tick  // not 0: from then on followed only for what it still shows near us
 }
 
 // ghost is where a zone has a ghost from: the source with the highest hop.
@@ -57,8 +57,14 @@ func (n *Node) chooseSources() {
 	}
 	n.sources = slices.DeleteFunc(n.sources, func(s *source) bool {
 		entry, ok := n.layout.Zone(s.zone)
-		s.spare = !ok || !n.wants(&entry)
-		if !s.spare || ok && n.showsNear(s) {
+		switch {
+		case ok && n.wants(&entry):
+			s.spareAt = 0
+			return false
+		case ok && s.spareAt == 0:
+			s.spareAt = n.tick + spareTicks
+			return false
+		case ok && (n.tick < s.spareAt || n.showsNear(s)):
 			return false
 		}
 		n.leaveSource(s.zone)
@@ -82,6 +88,10 @@ func (n *Node) showsNear(s *source) bool {
 		return z.world != nil && z.id != s.zone && slices.ContainsFunc(s.decoder.Poses, func(p mesh.Pose) bool { return z.area.Contains(p.Pos) })
 	})
 }
+
+// spareTicks is how long a zone that is near no more is followed at least: it may
+// have taken in what its last frame did not show.
+const spareTicks = 4
 
 // wants reports whether a zone is near one of this node's others.
 func (n *Node) wants(entry *mesh.Zone) bool {
@@ -171,7 +181,7 @@ func (n *Node) keepSources() {
 		}
 		n.freshen(s)
 	}
-	if slices.ContainsFunc(n.sources, func(s *source) bool { return s.spare && !n.showsNear(s) }) {
+	if slices.ContainsFunc(n.sources, func(s *source) bool { return s.spareAt != 0 && n.tick >= s.spareAt && !n.showsNear(s) }) {
 		n.chooseSources()
 	}
 	for _, z := range n.zones {
