@@ -36,15 +36,15 @@ type mappingConfig struct {
 // mapping reads a table's stream and calls a function with its records.
 // https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
 type mapping struct {
-	h        *host
-	f        *function
-	c        mappingConfig
-	table    string
-	filters  []map[string]any
-	retries  int // -1: for ever
-	partial  bool
-	shards   map[string]*shardPlace
-	lastCall time.Time
+	h       *host
+	f       *function
+	c       mappingConfig
+	table   string
+	filters []map[string]any
+	retries int // -1: for ever
+	partial bool
+	shards  map[string]*shardPlace
+	invoke  func(ctx context.Context, event []byte) ([]byte, error)
 }
 
 // shardPlace is how far one shard of the stream has been read.
@@ -66,6 +66,7 @@ func newMapping(h *host, f *function, c mappingConfig) (*mapping, error) {
 		return nil, fmt.Errorf("function %s is mapped to %s, which is no stream of a table", f.name, c.EventSourceArn)
 	}
 	m := &mapping{h: h, f: f, c: c, table: parts[1], retries: -1, shards: map[string]*shardPlace{}}
+	m.invoke = func(ctx context.Context, event []byte) ([]byte, error) { return f.invoke(ctx, h.requestID(), event) }
 	m.c.BatchSize = min(max(c.BatchSize, 1), maxBatch)
 	if c.MaximumRetryAttempts != nil {
 		m.retries = *c.MaximumRetryAttempts
@@ -200,7 +201,7 @@ func (m *mapping) deliver(ctx context.Context, batch []record) (failed int, err 
 	if err != nil {
 		return 0, err
 	}
-	answer, err := m.f.invoke(ctx, m.h.requestID(), event)
+	answer, err := m.invoke(ctx, event)
 	if err != nil || !m.partial || len(answer) == 0 {
 		return -1, err
 	}
