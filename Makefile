@@ -4,6 +4,7 @@ GO        ?= go
 JOBS      ?= 2
 TESTFLAGS ?=
 SEEDS     ?= 50
+MUTANTS   ?= all
 BENCH     ?= .
 MOTO      := moto[server]==5.2.1
 LINTER    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -11,7 +12,7 @@ LINTER    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # Tests look for moto through python3, wherever it comes from.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help build test moto test-race test-seeds lint bench
+.PHONY: help build test moto test-race test-seeds mutants lint bench
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +42,9 @@ test-race: ## Run all tests under the race detector, the simulation for a few se
 
 test-seeds: ## Run the simulation: the mesh in virtual time under faults, SEEDS=50.
 	$(GO) test -timeout 10m $(TESTFLAGS) ./loadtest/sim -run 'Seeds$$' -seeds $(SEEDS)
+
+mutants: ## Break one rule of the code after the other, and see that the simulation notices: MUTANTS=all.
+	$(GO) test -timeout 60m -v ./loadtest/sim -run PlantedViolations -mutants $(MUTANTS)
 
 lint: ## Check format and style, on every platform that is supported.
 	@unformatted="$$(gofmt -l control functions loadtest simnode 2>/dev/null)"; \

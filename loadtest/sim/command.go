@@ -28,6 +28,7 @@ type Command struct {
 	Seeds  int    `help:"How many seeds to run." default:"100"`
 	First  uint64 `help:"The first seed." default:"1"`
 	Jobs   int    `help:"How many to run at once; 0 is one for each core." default:"0"`
+	Stop   bool   `help:"End at the first violation."`
 	Report string `help:"Write the report as JSON to this file; - is standard output." placeholder:"FILE"`
 }
 
@@ -85,6 +86,10 @@ func (c *Command) run(ctx context.Context, errs io.Writer) Report {
 		jobs = runtime.GOMAXPROCS(0)
 	}
 	r := Report{First: c.First, Violations: []Violation{}}
+	most := maxViolations
+	if c.Stop {
+		most = 1
+	}
 	began, told := time.Now(), time.Now()
 	var mu sync.Mutex
 	next := c.First
@@ -95,7 +100,7 @@ func (c *Command) run(ctx context.Context, errs io.Writer) Report {
 				mu.Lock()
 				seed := next
 				next++
-				over := seed >= c.First+uint64(c.Seeds) || ctx.Err() != nil || len(r.Violations) >= maxViolations
+				over := seed >= c.First+uint64(c.Seeds) || ctx.Err() != nil || len(r.Violations) >= most
 				mu.Unlock()
 				if over {
 					return
