@@ -34,6 +34,7 @@ type Function struct {
 	NodeActors  int           `env:"WEFT_NODE_ACTORS" envDefault:"250"` // that a node is declared to carry
 	MaxNodes    int           `env:"WEFT_MAX_NODES" envDefault:"8"`
 	MaxGateways int           `env:"WEFT_MAX_GATEWAYS" envDefault:"4"`
+	MaxZones    int           `env:"WEFT_MAX_ZONES" envDefault:"256"` // each writes for itself
 	Cooldown    time.Duration `env:"WEFT_COOLDOWN" envDefault:"60s"`
 	// SleepAfter is how long a world without clients runs on; 0 is for ever.
 	SleepAfter time.Duration `env:"WEFT_SLEEP_AFTER" envDefault:"5m"`
@@ -140,7 +141,7 @@ func (o Function) Planner() planner.Config {
 	c.Fleet.MinGateways = min(c.Fleet.MinGateways, max(o.MaxGateways, 0))
 	c.Fleet.MinNodes = min(c.Fleet.MinNodes, max(o.MaxNodes, 0))
 	c.LaunchTimeout, c.DrainTimeout, c.StopGrace = 3*time.Minute, 90*time.Second, 30*time.Second
-	c.SleepAfter = o.SleepAfter
+	c.SleepAfter, c.MaxZones = o.SleepAfter, o.MaxZones
 	return c
 }
 

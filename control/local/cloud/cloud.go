@@ -83,6 +83,7 @@ const (
 	shardName = "weft"    // Terraform's default
 
 	// The pace of what emulators take: about 150 writes a second in all.
+	maxZones    = "8"
 	commitEvery = "200ms"
 	posesEvery  = "5s"
 
@@ -287,7 +288,7 @@ func (c *Cloud) standIn(ctx context.Context) (err error) {
 		}
 		c.cfg.Say("starting the functions")
 		c.host, err = startHost(ctx, hostConfig{
-			api: c.api, prefix: c.out.Prefix, zips: zips, dir: filepath.Join(c.dir, "functions"), env: base, words: c.cfg.Words, log: c.cfg.Log,
+			api: c.api, prefix: c.out.Prefix, zips: zips, dir: filepath.Join(c.dir, "functions"), env: append(base, "WEFT_MAX_ZONES="+maxZones), words: c.cfg.Words, log: c.cfg.Log,
 		})
 		if err != nil {
 			return err
