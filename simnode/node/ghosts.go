@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"slices"
 
 	"weft/control/mesh"
@@ -19,7 +20,7 @@ type source struct {
 	frameAt mesh.Tick // own tick when the last frame came
 	askedAt mesh.Tick
 	offered mesh.Epoch // to the owner under which the last Freshen was sent
-	spareAt mesh.Tick  // not 0: from then on followed only for what it still shows near us
+	spare   bool       // followed only for what it still shows near us
 }
 
 // ghost is where a zone has a ghost from: the source with the highest hop.
@@ -57,14 +58,8 @@ func (n *Node) chooseSources() {
 	}
 	n.sources = slices.DeleteFunc(n.sources, func(s *source) bool {
 		entry, ok := n.layout.Zone(s.zone)
-		switch {
-		case ok && n.wants(&entry):
-			s.spareAt = 0
-			return false
-		case ok && s.spareAt == 0:
-			s.spareAt = n.tick + spareTicks
-			return false
-		case ok && (n.tick < s.spareAt || n.showsNear(s)):
+		s.spare = !ok || !n.wants(&entry)
+		if !s.spare || ok && n.showsNear(s) {
 			return false
 		}
 		n.leaveSource(s.zone)
@@ -89,9 +84,30 @@ func (n *Node) showsNear(s *source) bool {
 	})
 }
 
-// spareTicks is how long a zone that is near no more is followed at least: it may
-// have taken in what its last frame did not show.
-const spareTicks = 4
+// former is a box that a zone had: until its residents have begun to leave, they
+// are to be expected there.
+type former struct {
+	box   mesh.Box
+	until mesh.Tick
+}
+
+const formerTicks = 10
+
+// remember keeps the boxes that change from one layout to the next.
+func (n *Node) remember(old, l *mesh.Layout) {
+	for i := range l.Zones {
+		entry := &l.Zones[i]
+		was, ok := old.Zone(entry.ID)
+		if !ok || was.Box == entry.Box {
+			continue
+		}
+		box := was.Box
+		if f, ok := n.former[entry.ID]; ok {
+			box = cover(box, f.box)
+		}
+		n.former[entry.ID] = former{box, n.tick + formerTicks}
+	}
+}
 
 // wants reports whether a zone is near one of this node's others.
 func (n *Node) wants(entry *mesh.Zone) bool {
@@ -100,7 +116,8 @@ func (n *Node) wants(entry *mesh.Zone) bool {
 		if z.world != nil {
 			reach = cover(reach, z.area)
 		}
-		return entry.ID != z.id && entry.Box.Overlaps(reach)
+		was, shrunk := n.former[entry.ID]
+		return entry.ID != z.id && (entry.Box.Overlaps(reach) || shrunk && was.box.Overlaps(reach))
 	})
 }
 
@@ -181,7 +198,9 @@ func (n *Node) keepSources() {
 		}
 		n.freshen(s)
 	}
-	if slices.ContainsFunc(n.sources, func(s *source) bool { return s.spareAt != 0 && n.tick >= s.spareAt && !n.showsNear(s) }) {
+	known := len(n.former)
+	maps.DeleteFunc(n.former, func(_ mesh.ZoneID, f former) bool { return n.tick >= f.until })
+	if len(n.former) < known || slices.ContainsFunc(n.sources, func(s *source) bool { return s.spare && !n.showsNear(s) }) {
 		n.chooseSources()
 	}
 	for _, z := range n.zones {

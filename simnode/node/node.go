@@ -61,7 +61,8 @@ type Node struct {
 	layout  *mesh.Layout
 	zones   []*zone   // by id
 	sources []*source // by zone
-	peers   []*peer   // by id
+	former  map[mesh.ZoneID]former
+	peers   []*peer // by id
 	bodies  map[mesh.PlayerID]*zone
 	left    map[mesh.PlayerID]forwarding
 	early   []early
@@ -126,6 +127,7 @@ func New(cfg Config, self mesh.Process, rules world.Rules) *Node {
 		cfg: cfg, self: self, rules: rules,
 		bodies: map[mesh.PlayerID]*zone{},
 		left:   map[mesh.PlayerID]forwarding{},
+		former: map[mesh.ZoneID]former{},
 		acks:   map[uint64]ack{},
 		lost:   map[mesh.ZoneID]mesh.Epoch{},
 	}

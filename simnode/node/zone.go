@@ -83,6 +83,9 @@ func (n *Node) onLayout(l *mesh.Layout) {
 	if n.layout != nil && l.Version <= n.layout.Version {
 		return
 	}
+	if n.layout != nil {
+		n.remember(n.layout, l)
+	}
 	n.layout = l
 	maps.DeleteFunc(n.lost, func(id mesh.ZoneID, lost mesh.Epoch) bool {
 		entry, ok := l.Zone(id)
