@@ -230,6 +230,9 @@ func (n *Node) act(z *zone, m *wire.Act) {
 		z.hold(number, m) // it is on its way elsewhere
 		return
 	}
+	if z.widened { // the player has just come
+		n.showNear(z)
+	}
 	result := z.world.Act(n.nextTick(z), id, m.Event)
 	if result.Elsewhere {
 		n.beginPick(z, m)
