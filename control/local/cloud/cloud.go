@@ -210,7 +210,13 @@ func (c *Cloud) deploy(ctx context.Context) (err error) {
 	if err := provision.BuildFunctions(ctx, c.cfg.Source, zips, arch, provision.Functions); err != nil {
 		return err
 	}
-	c.stack, err = provision.Open(ctx, provision.Options{Env: c.cfg.Env, Dir: filepath.Join(c.dir, "deployment"), Environ: c.environ(os.Environ()), Say: c.cfg.Say})
+	dir := filepath.Join(c.dir, "deployment")
+	if c.emulator.fresh { // it knows nothing of what an earlier one was told
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	c.stack, err = provision.Open(ctx, provision.Options{Env: c.cfg.Env, Dir: dir, Environ: c.environ(os.Environ()), Say: c.cfg.Say})
 	if err != nil {
 		return err
 	}
@@ -451,7 +457,7 @@ func (c *Cloud) endProcesses() (err error) {
 // abandon gives everything back after a start that failed.
 func (c *Cloud) abandon() error {
 	var faults []error
-	if c.stack != nil && !c.ours {
+	if c.stack != nil && !c.emulator.fresh {
 		ctx, cancel := context.WithTimeout(context.Background(), restPatience)
 		defer cancel()
 		faults = append(faults, c.stack.Destroy(ctx))

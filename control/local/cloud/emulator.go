@@ -41,6 +41,7 @@ var ErrNoEmulator = errors.New("there is no emulator of AWS here")
 // emulator is an emulator of AWS.
 type emulator struct {
 	kind, url string
+	fresh     bool            // it was started here, for this world
 	runs      map[string]bool // services whose code or machines it runs itself
 	close     func() error
 }
@@ -62,7 +63,7 @@ func findEmulator(ctx context.Context, endpoint string, say func(string)) (*emul
 	if err != nil {
 		return nil, err
 	}
-	return &emulator{kind: Moto, url: s.URL, close: s.Close}, nil
+	return &emulator{kind: Moto, url: s.URL, fresh: true, close: s.Close}, nil
 }
 
 // installMoto makes an environment of Python with moto in it, once for this

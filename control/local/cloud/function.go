@@ -182,12 +182,12 @@ func (s *sandbox) end() {
 	s.api.close()
 }
 
-// close lets go of the idle processes, which then end.
+// close ends the idle processes.
 func (f *function) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, s := range f.idle {
-		s.api.close()
+		s.end()
 	}
 	f.idle = nil
 }

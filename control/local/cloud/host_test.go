@@ -137,6 +137,7 @@ func TestFunctionThatDoesNotStart(t *testing.T) {
 func TestFunctionIsThrottled(t *testing.T) {
 	f := newFunction(t)
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	var all sync.WaitGroup
 	for range cap(f.waiting) {
 		all.Go(func() { _, _ = f.invoke(ctx, "x", []byte(`"hang"`)) })
