@@ -32,6 +32,7 @@ type Gateway struct {
 	wanted uint64       // the highest layout version heard of
 	now    mesh.Tick
 	step   uint32 // counts the ticks that were run; from 1 on
+	unseen uint32 // ticks in a row whose views were left out
 
 	feeds  []*feed // ordered by zone
 	peers  []*peer // ordered by id
@@ -193,7 +194,9 @@ func (g *Gateway) tick(ev process.Event) {
 	}
 	g.sendInputs()
 	g.repeatLogouts()
-	g.showAll()
+	if !g.behind(ev) {
+		g.showAll()
+	}
 	g.suspectAll()
 	g.drain()
 	g.recordTick()

@@ -93,6 +93,21 @@ func (v *viewer) slow() {
 	v.stride, v.calm = min(v.stride*2, maxStride), 0
 }
 
+// maxUnseen bounds how many ticks in a row are not shown.
+const maxUnseen = 4
+
+// behind reports whether the next tick is due already: its views follow at
+// once and tell all that those of this one would. Clients to whom the views of
+// a burst were sent would seem not to take them.
+func (g *Gateway) behind(ev process.Event) bool {
+	if uint64(ev.LateUS)*uint64(g.tickHz()) < 1e6 || g.unseen >= maxUnseen {
+		g.unseen = 0
+		return false
+	}
+	g.unseen++
+	return true
+}
+
 // showAll sends the views of this tick.
 func (g *Gateway) showAll() {
 	g.view.arena = g.view.arena[:0]

@@ -193,6 +193,38 @@ func TestSlowClientCatchesUp(t *testing.T) {
 	}
 }
 
+// TestBurstIsShownOnce: of late ticks run one after the other the last is shown;
+// a gateway that is always late shows one in five.
+func TestBurstIsShownOnce(t *testing.T) {
+	r := newRig(t, testConfig(), 1)
+	r.zones[0].poses = []mesh.Pose{player(1, 1000, 1000)}
+	r.frames()
+	eye := r.join(1, 1)
+	r.run(10)
+	late := func(us ...uint32) (views int) {
+		before := eye.views
+		for _, l := range us {
+			r.zones[0].poses[0].Pos.X += 300
+			r.frames()
+			r.now++
+			r.step(process.Event{Kind: process.EventTick, Tick: r.now, LateUS: l})
+		}
+		return eye.views - before
+	}
+	if n := late(170_000, 120_000, 70_000, 20_000); n != 1 {
+		t.Errorf("a burst of four ticks makes %d views", n)
+	}
+	if got := eye.self.Pos.X; got != r.zones[0].poses[0].Pos.X {
+		t.Errorf("after it the body is seen at %d", got)
+	}
+	if n := late(slices.Repeat([]uint32{50_000}, 20)...); n != 4 {
+		t.Errorf("twenty late ticks make %d views", n)
+	}
+	if n := late(49_999, 0, 1000); n != 3 {
+		t.Errorf("three ticks in time make %d views", n)
+	}
+}
+
 func TestSelectLowest(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		keys := rapid.SliceOfNDistinct(rapid.Uint64Range(0, 500), 0, 100, rapid.ID[uint64]).Draw(rt, "keys")
