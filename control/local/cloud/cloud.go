@@ -171,6 +171,9 @@ func (c *Cloud) start(ctx context.Context) (err error) {
 		return errors.New("LocalStack has no ECS in its free tier; add --launcher ec2")
 	}
 	c.figures.Emulator = c.emulator.kind
+	if c.emulator.kind == Moto && !c.emulator.fresh {
+		c.cfg.Say("the moto at " + c.emulator.url + " may lose records of streams: docs/offline.md says what it must be cured of")
+	}
 	c.api = newAPI(c.emulator.url, region, aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: accessKey})
 	if err := c.deploy(ctx); err != nil {
 		return err
@@ -222,6 +225,7 @@ func (c *Cloud) deploy(ctx context.Context) (err error) {
 	}
 	variables := provision.Variables{
 		"region": region, "emulator": true, "arch": arch, "zips": zips, "launcher": c.cfg.Launcher, "deletion_protection": false,
+		"warm_instances": 0, // nothing here boots slowly, and nobody would switch it off
 	}
 	for name, v := range map[string]any{"policy": c.cfg.Policy, "node_actors": c.cfg.NodeActors, "max_nodes": c.cfg.MaxNodes, "max_gateways": c.cfg.MaxGateways} {
 		if v != "" && v != 0 {
