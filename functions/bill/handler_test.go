@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -11,10 +12,12 @@ import (
 
 	"weft/control/bill"
 	"weft/control/cost"
+	"weft/control/launch/launchurl"
 	"weft/control/mesh"
 	"weft/control/options"
 	"weft/control/planner"
 	"weft/control/store/memstore"
+	"weft/functions/internal/chaos"
 	"weft/functions/internal/shard"
 )
 
@@ -55,4 +58,28 @@ func TestAnHour(t *testing.T) {
 	if err != nil || len(decisions) != 1 || decisions[0].Action != bill.Action {
 		t.Errorf("%+v, %v", decisions, err)
 	}
+}
+
+// TestChaos: bills of a world that runs, each hour once.
+func TestChaos(t *testing.T) {
+	sum := func(ctx context.Context, s *shard.Shard, _ launchurl.Opened) error {
+		_, err := (&handler{s, bill.Config{Prices: cost.Published(), Machine: s.Options.Machine, FunctionGB: 0.25, Standing: standing}}).handle(ctx, nil)
+		return err
+	}
+	chaos.Run(t, func(w *chaos.World) {
+		for range 63 {
+			w.Sweep()
+		}
+	}, func(t testing.TB, w *chaos.World) {
+		decisions, err := w.Store.Decisions(t.Context(), 100)
+		n := 0
+		for _, d := range decisions {
+			if r, ok := bill.Of(d); ok && r.Lines[cost.Nodes] > 0 {
+				n++
+			}
+		}
+		if err != nil || n != 1 {
+			t.Errorf("%d bills, %v", n, err)
+		}
+	}, sum, sum)
 }

@@ -2,15 +2,20 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"weft/control/launch/launchurl"
 	"weft/control/mesh"
 	"weft/control/options"
 	"weft/control/store/memstore"
+	"weft/functions/internal/chaos"
 	"weft/functions/internal/shard"
 )
 
@@ -98,4 +103,32 @@ func TestOtherEventsPassBy(t *testing.T) {
 	if strings.Count(out.String(), "passed over") != 3 {
 		t.Errorf("the log is %s", out)
 	}
+}
+
+// TestChaos: a warning and the end of the machine, however they come.
+func TestChaos(t *testing.T) {
+	var victim mesh.NodeID
+	tell := func(kind, detail string) chaos.Call {
+		return func(ctx context.Context, s *shard.Shard, _ launchurl.Opened) error {
+			event := fmt.Sprintf(`{"detail-type":%q,"source":"aws.ec2","time":%q,"detail":{"instance-id":%q,%s}}`,
+				kind, s.Now().UTC().Format(time.RFC3339), "i-"+string(victim), detail)
+			_, err := (&handler{s}).handle(ctx, json.RawMessage(event))
+			return err
+		}
+	}
+	chaos.Run(t, func(w *chaos.World) {
+		for range 3 {
+			w.Sweep()
+		}
+		w.Live()
+		victim = w.Fleet(mesh.RoleNode)[0]
+		w.Now = w.Now.Add(time.Second)
+	}, func(t testing.TB, w *chaos.World) {
+		if slices.Contains(w.Fleet(mesh.RoleNode), victim) {
+			t.Errorf("%s was not emptied", victim)
+		}
+	},
+		tell("EC2 Instance Rebalance Recommendation", `"x":1`),
+		tell("EC2 Spot Instance Interruption Warning", `"instance-action":"terminate"`),
+		tell("EC2 Instance State-change Notification", `"state":"terminated"`))
 }

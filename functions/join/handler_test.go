@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -12,10 +13,12 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
+	"weft/control/launch/launchurl"
 	"weft/control/mesh"
 	"weft/control/options"
 	"weft/control/planner"
 	"weft/control/store/memstore"
+	"weft/functions/internal/chaos"
 	"weft/functions/internal/shard"
 	"weft/simnode/ticket"
 )
@@ -172,4 +175,22 @@ func TestAShortTokenIsRefused(t *testing.T) {
 	if _, err := newHandler(shard.New(options.Function{Shard: "weft"}, memstore.New(), &bytes.Buffer{}, time.Now), options.Key{1}, "hunter2"); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestChaos: players who knock at a world that has not begun yet.
+func TestChaos(t *testing.T) {
+	knock := func(ctx context.Context, s *shard.Shard, _ launchurl.Opened) error {
+		h, err := newHandler(s, options.Key{1}, token)
+		if err != nil {
+			return err
+		}
+		_, err = h.handle(ctx, load(t))
+		return err
+	}
+	chaos.Run(t, nil, func(t testing.TB, w *chaos.World) {
+		intents, err := w.Store.Intents(t.Context())
+		if at, _ := planner.Woken(intents); err != nil || at.IsZero() {
+			t.Errorf("nobody woke the world: %+v, %v", intents, err)
+		}
+	}, knock, knock)
 }

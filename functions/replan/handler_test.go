@@ -10,10 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"weft/control/launch/launchurl"
 	"weft/control/mesh"
 	"weft/control/options"
 	"weft/control/store"
 	"weft/control/store/memstore"
+	"weft/functions/internal/chaos"
 	"weft/functions/internal/shard"
 )
 
@@ -87,4 +89,45 @@ func TestAFailureComesAgain(t *testing.T) {
 			t.Errorf("%v: %+v, %v", fault, answer, err)
 		}
 	}
+}
+
+// TestChaos: batches that bring a world up.
+func TestChaos(t *testing.T) {
+	b := load(t)
+	b.Records = b.Records[:2]
+	plan := func(ctx context.Context, s *shard.Shard, l launchurl.Opened) error {
+		r, err := s.Reconciler(l)
+		if err != nil {
+			return err
+		}
+		_, err = (&handler{s, r}).handle(ctx, b)
+		return err
+	}
+	t.Run("at birth", func(t *testing.T) { chaos.Run(t, nil, nil, plan, plan) })
+	t.Run("after a death", func(t *testing.T) {
+		chaos.Run(t, func(w *chaos.World) {
+			for range 3 {
+				w.Sweep()
+			}
+			w.Live()
+			victim := w.Fleet(mesh.RoleNode)[0]
+			processes, err := w.Store.Processes(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range processes {
+				if p.ID == victim {
+					for n, g := range w.Fleet(mesh.RoleGateway) {
+						s := mesh.Suspicion{Suspect: p.ID, Incarnation: p.Incarnation, Kind: mesh.Broken, Witness: g, WitnessRole: mesh.RoleGateway, Number: uint64(n + 1)}
+						if err := w.Store.PutSuspicion(t.Context(), s); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			}
+			if err := w.Launcher.Stop(t.Context(), victim); err != nil {
+				t.Fatal(err)
+			}
+		}, nil, plan, plan)
+	})
 }

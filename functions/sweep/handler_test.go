@@ -6,15 +6,18 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"weft/control/launch"
+	"weft/control/launch/launchurl"
 	"weft/control/mesh"
 	"weft/control/options"
 	"weft/control/reconcile"
 	"weft/control/store/memstore"
+	"weft/functions/internal/chaos"
 	"weft/functions/internal/shard"
 )
 
@@ -63,4 +66,37 @@ func TestSweep(t *testing.T) {
 	if _, err := h.handle(ctx, json.RawMessage(`null`)); !errors.Is(err, s.err) || !strings.Contains(out.String(), `"Players"`) {
 		t.Errorf("a sweep that fails: %v, and %s", err, out)
 	}
+}
+
+// TestChaos: a world that only sweeps bring up and repair.
+func TestChaos(t *testing.T) {
+	sweep := func(ctx context.Context, s *shard.Shard, l launchurl.Opened) error {
+		r, err := s.Reconciler(l)
+		if err != nil {
+			return err
+		}
+		_, err = (&handler{s, r}).handle(ctx, nil)
+		return err
+	}
+	t.Run("at birth", func(t *testing.T) { chaos.Run(t, nil, nil, sweep, sweep) })
+	t.Run("after losses", func(t *testing.T) {
+		chaos.Run(t, func(w *chaos.World) {
+			for range 3 {
+				w.Sweep()
+			}
+			w.Live()
+			// A node dies, and somebody starts one by hand.
+			if err := w.Launcher.Stop(t.Context(), w.Fleet(mesh.RoleNode)[0]); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Launcher.Start(t.Context(), launch.Spec{Role: mesh.RoleNode, Token: "by hand", Node: "rogue"}); err != nil {
+				t.Fatal(err)
+			}
+			w.Now = w.Now.Add(time.Minute)
+		}, func(t testing.TB, w *chaos.World) {
+			if slices.Contains(w.Fleet(mesh.RoleNode), "rogue") {
+				t.Error("rogue still runs")
+			}
+		}, sweep, sweep)
+	})
 }
