@@ -317,9 +317,12 @@ func (m *town) do(d *datadriven.TestData) {
 func (m *town) act(d *datadriven.TestData) {
 	p := mesh.PlayerID(m.num(d, ""))
 	ev := mesh.Event{Number: uint32(m.num(d, "event")), Hop: uint32(m.num(d, "hop"))}
-	ev.Action = map[string]mesh.Action{"drop": mesh.ActDrop, "pickup": mesh.ActPickUp, "throw": mesh.ActThrow, "fire": mesh.ActFire}[d.CmdArgs[1].Key]
-	if ev.Action == mesh.ActPickUp {
+	ev.Action = map[string]mesh.Action{"drop": mesh.ActDrop, "pickup": mesh.ActPickUp, "throw": mesh.ActThrow, "fire": mesh.ActFire, "board": mesh.ActBoard}[d.CmdArgs[1].Key]
+	switch {
+	case ev.Action == mesh.ActPickUp:
 		ev.Target = mesh.MakeEntityID(mesh.KindItem, uint64(m.num(d, "item")))
+	case ev.Action == mesh.ActBoard && d.HasArg("ship"):
+		ev.Target = mesh.MakeEntityID(mesh.KindShip, uint64(m.num(d, "ship")))
 	}
 	if aim := m.place(d, "aim"); aim != (mesh.Vec{}) {
 		ev.Aim = aim
@@ -399,6 +402,9 @@ func text(e mesh.Entity) string {
 	if e.Held != 0 {
 		s += " holds " + name(e.Held)
 	}
+	if e.Carrier.Kind() == mesh.KindShip {
+		s += " on " + name(e.Carrier)
+	}
 	if e.Health != 0 && e.Health != 100 {
 		s += fmt.Sprintf(" health %d", e.Health)
 	}
@@ -411,6 +417,8 @@ func name(id mesh.EntityID) string {
 		return fmt.Sprintf("p%d", id.Number())
 	case mesh.KindRocket:
 		return fmt.Sprintf("rocket%d.%d", id.Number()>>24, id.Number()&(1<<24-1))
+	case mesh.KindShip:
+		return fmt.Sprintf("s%d", id.Number())
 	}
 	return fmt.Sprintf("i%d", id.Number())
 }
@@ -495,11 +503,14 @@ func (m *town) place(d *datadriven.TestData, name string) mesh.Vec {
 	return mesh.Meters(xyz[0], xyz[1], xyz[2])
 }
 
-// items reads iN=(x,y).
+// items reads iN=(x,y), and ships of health 100 as sN=(x,y).
 func (m *town) items(d *datadriven.TestData) (items []mesh.Entity) {
 	for _, a := range d.CmdArgs {
 		if n, err := strconv.Atoi(strings.TrimPrefix(a.Key, "i")); err == nil {
 			items = append(items, mesh.Entity{Pose: mesh.Pose{ID: mesh.MakeEntityID(mesh.KindItem, uint64(n)), Pos: m.place(d, a.Key)}})
+		}
+		if n, err := strconv.Atoi(strings.TrimPrefix(a.Key, "s")); err == nil {
+			items = append(items, mesh.Entity{Pose: mesh.Pose{ID: mesh.MakeEntityID(mesh.KindShip, uint64(n)), Pos: m.place(d, a.Key), Health: 100}})
 		}
 	}
 	return items
