@@ -41,7 +41,9 @@ var order = [][]string{
 	{"loadtest/run"},
 	{"loadtest/stage"},
 	{"loadtest/drill"},
-	{"functions/internal/..."},
+	{"functions/internal/emf", "functions/internal/secret"},
+	{"functions/internal/shard"},
+	{"functions/internal/chaos"},
 	{"control/cmd/...", "simnode/cmd/...", "loadtest/cmd/...", "functions/..."},
 	{"control"}, // this test
 }

@@ -36,6 +36,10 @@ type Process struct {
 	// Machine is "ec2" on an instance whose tags hold more of the environment,
 	// and say when to leave; else empty.
 	Machine string `env:"WEFT_MACHINE"`
+	// Kind is what the process runs on, as that is priced: FARGATE, FARGATE_SPOT or
+	// an instance type. Instance is the cloud's name of it. Both may be empty.
+	Kind     string `env:"WEFT_KIND"`
+	Instance string `env:"WEFT_INSTANCE"`
 	// Pprof is the host:port of a listener for profiles; empty is none.
 	Pprof string `env:"WEFT_PPROF"`
 	// DrainTimeout is how long a process that was asked to leave may take.

@@ -96,7 +96,7 @@ func (h *host) process(o options.Process, role mesh.Role, capacity int) mesh.Pro
 	}
 	return mesh.Process{
 		ID: id, Incarnation: mesh.Incarnation(time.Now().UnixNano()), Role: role, State: mesh.Ready,
-		Capacity: capacity, OSProcess: os.Getpid(),
+		Capacity: capacity, OSProcess: os.Getpid(), Kind: o.Kind, Machine: o.Instance,
 	}
 }
 

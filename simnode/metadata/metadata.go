@@ -178,7 +178,7 @@ func (m *Machine) tag(ctx context.Context, key string) (string, error) {
 var ErrNoProcess = errors.New("this instance was not told which process to run")
 
 // Environ returns the environment that the instance's launcher gave it, as
-// NAME=value. It waits for it a minute, then returns ErrNoProcess.
+// NAME=value, and WEFT_INSTANCE and WEFT_KIND, which it knows itself. It waits for it a minute, then returns ErrNoProcess.
 func (m *Machine) Environ(ctx context.Context) ([]string, error) {
 	patient, cancel := context.WithTimeout(ctx, m.patience)
 	defer cancel()
@@ -186,7 +186,7 @@ func (m *Machine) Environ(ctx context.Context) ([]string, error) {
 	for {
 		env, err := m.environ(patient)
 		if len(env) > 0 {
-			return env, nil
+			return append(env, m.about(patient)...), nil
 		}
 		if patient.Err() == nil {
 			last = err
@@ -200,6 +200,19 @@ func (m *Machine) Environ(ctx context.Context) ([]string, error) {
 			return nil, ErrNoProcess
 		}
 	}
+}
+
+// about returns what an instance says of itself as far as it does: by its id the
+// notices of its end name it, by its type it is priced.
+func (m *Machine) about(ctx context.Context) (env []string) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	for _, v := range [][2]string{{"WEFT_INSTANCE", "instance-id"}, {"WEFT_KIND", "instance-type"}} {
+		if text, err := m.get(ctx, v[1]); err == nil && text != "" {
+			env = append(env, v[0]+"="+text)
+		}
+	}
+	return env
 }
 
 // environ reads the tags once; nothing if they are not all there yet.

@@ -195,7 +195,7 @@ func told(t *testing.T) map[string]string {
 }
 
 func TestAnInstanceIsTold(t *testing.T) {
-	i := &instance{t: t, tags: map[string]string{"Name": "weft", label.Warm: "node"}}
+	i := &instance{t: t, tags: map[string]string{"Name": "weft", label.Warm: "node"}, facts: map[string]string{"instance-id": "i-0abc", "instance-type": "c8g.large"}}
 	m := on(t, i)
 	m.patience = time.Minute
 	told := told(t)
@@ -205,7 +205,7 @@ func TestAnInstanceIsTold(t *testing.T) {
 		}
 	}
 	env, err := m.Environ(t.Context())
-	if want := []string{"LONG=" + strings.Repeat("x", 400), "WEFT_NODE_ID=node-1"}; err != nil || !slices.Equal(env, want) {
+	if want := []string{"LONG=" + strings.Repeat("x", 400), "WEFT_NODE_ID=node-1", "WEFT_INSTANCE=i-0abc", "WEFT_KIND=c8g.large"}; err != nil || !slices.Equal(env, want) {
 		t.Errorf("got %q, %v", env, err)
 	}
 }

@@ -242,6 +242,9 @@ func (l *Launcher) request(spec launch.Spec, env map[string]string, p place) *ec
 	for name, value := range sorted(env) {
 		container.Environment = append(container.Environment, types.KeyValuePair{Name: &name, Value: &value})
 	}
+	if _, given := env["WEFT_KIND"]; !given { // what it is priced by
+		container.Environment = append(container.Environment, types.KeyValuePair{Name: aws.String("WEFT_KIND"), Value: &p.kind})
+	}
 	in := &ecs.RunTaskInput{
 		Cluster: &l.o.Cluster, TaskDefinition: aws.String(l.o.Families[spec.Role]), Count: aws.Int32(1),
 		StartedBy:            aws.String(l.startedBy(spec.Token)),

@@ -139,7 +139,7 @@ func TestATaskIsToldAndTagged(t *testing.T) {
 	for _, e := range task.Overrides.ContainerOverrides[0].Environment {
 		env = append(env, *e.Name+"="+*e.Value)
 	}
-	if want := []string{"A=b=c", "WEFT_NODE_ID=gateway-1", "WEFT_STORE=dynamodb://weft-dev?region=us-east-1"}; !slices.Equal(env, want) {
+	if want := []string{"A=b=c", "WEFT_NODE_ID=gateway-1", "WEFT_STORE=dynamodb://weft-dev?region=us-east-1", "WEFT_KIND=FARGATE"}; !slices.Equal(env, want) {
 		t.Errorf("the environment is %q, want %q", env, want)
 	}
 	if name := *task.Overrides.ContainerOverrides[0].Name; name != "gateway" {
