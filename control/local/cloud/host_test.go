@@ -22,10 +22,14 @@ import (
 	"weft/control/launch/proclaunch"
 )
 
-// The test binary is also a function: see be.
+// The test binary is also a function, see be, and a node, see beProcess.
 func TestMain(m *testing.M) {
 	if api := os.Getenv("AWS_LAMBDA_RUNTIME_API"); api != "" {
 		be(api)
+		os.Exit(0)
+	}
+	if os.Getenv("BE") != "" {
+		beProcess()
 		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m)
