@@ -80,6 +80,8 @@ func (d *demo) runCloud(s *session) (err error) {
 		return fmt.Errorf("the report could not be written: %w", err)
 	}
 	p.Verdicts(report)
+	fmt.Fprintf(s.errs, "on AWS it would have cost $%.4f: $%.4f a player-hour, egress aside; a fleet of the peak's size $%.4f\n",
+		report.Cost.USDTotal, report.Cost.USDPerPlayerHour, report.Cost.StaticPeakUSD)
 	if !report.OK() {
 		s.status = runner.ExitFailed
 	}
