@@ -170,7 +170,7 @@ func (m *mapping) read(ctx context.Context, shard string) (passed []record, err 
 func (m *mapping) process(ctx context.Context, batch []record) {
 	for attempt := 0; len(batch) > 0 && ctx.Err() == nil; attempt++ {
 		failed, err := m.deliver(ctx, batch)
-		if err == nil && failed < 0 {
+		if err == nil && failed < 0 || ctx.Err() != nil {
 			return
 		}
 		if failed > 0 { // what came before is done
