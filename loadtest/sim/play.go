@@ -19,6 +19,7 @@ type play struct {
 	items   []mesh.EntityID
 	ships   []mesh.EntityID
 	minds   map[mesh.PlayerID]*player
+	acted   map[mesh.EntityID]bool // items that were thrown or dropped since the last tick
 	stats   LockstepStats
 }
 
@@ -32,7 +33,7 @@ type player struct {
 }
 
 func newPlay(seed uint64, cfg LockstepConfig) *play {
-	p := &play{rng: rand.New(rand.NewPCG(seed, 0x706c6179)), minds: map[mesh.PlayerID]*player{}}
+	p := &play{rng: rand.New(rand.NewPCG(seed, 0x706c6179)), minds: map[mesh.PlayerID]*player{}, acted: map[mesh.EntityID]bool{}}
 	bounds := mesh.Box{Max: mesh.Meters(cfg.WidthM, cfg.WidthM, 40)}
 	w := cfg.WidthM
 	p.shard = mesh.Shard{
@@ -69,6 +70,7 @@ func newPlay(seed uint64, cfg LockstepConfig) *play {
 // play lets every player steer, and some act, between two ticks.
 func (p *play) play(meshes []*instant, tick mesh.Tick) {
 	one := meshes[0]
+	clear(p.acted)
 	for _, id := range p.players {
 		mind := p.minds[id]
 		me := one.states[mesh.PlayerEntity(id)].Entity
@@ -144,7 +146,7 @@ func (p *play) event(meshes []*instant, mind *player, me mesh.Entity) (mesh.Even
 		ev.Action, ev.Target = mesh.ActPickUp, p.nearest(one, p.items, me, p.rng.IntN(3))
 	}
 	for _, m := range meshes {
-		if ev.Target != 0 && m.unsettled(me.ID, ev) {
+		if ev.Target != 0 && m.unsettled(me.ID, ev, p.acted[ev.Target]) {
 			return ev, false
 		}
 	}
@@ -154,11 +156,12 @@ func (p *play) event(meshes []*instant, mind *player, me mesh.Entity) (mesh.Even
 // unsettled reports that the layout keeps a player from what it would do in a
 // single zone, for the moment. These are the honest limits of the promise: an
 // item that crosses is of a new hop, and to be had when the client has seen it;
-// and nothing enters a retiring zone, neither an item asked for nor who boards.
-func (m *instant) unsettled(player mesh.EntityID, ev mesh.Event) bool {
+// nothing enters a retiring zone, neither an item asked for nor who boards; and
+// what one throws and another asks for before the next tick is seen too early.
+func (m *instant) unsettled(player mesh.EntityID, ev mesh.Event, acted bool) bool {
 	from, to := m.states[player].zone, m.states[ev.Target].zone
 	if ev.Action == mesh.ActPickUp {
-		return m.crossed[ev.Target] || from != to && m.retiring(from)
+		return m.crossed[ev.Target] || from != to && (acted || m.retiring(from))
 	}
 	return from != to && (m.crossed[ev.Target] || m.retiring(to))
 }
@@ -234,6 +237,7 @@ func (p *play) nearest(one *instant, ids []mesh.EntityID, me mesh.Entity, skip i
 // what the client of that mesh sees.
 func (p *play) act(meshes []*instant, id mesh.PlayerID, mind *player, ev mesh.Event) {
 	mind.event++
+	p.acted[meshes[0].states[mesh.PlayerEntity(id)].Held] = true
 	p.stats.Acts++
 	for _, m := range meshes {
 		e := ev
