@@ -63,7 +63,8 @@ type Journal interface {
 
 // Ownership is the zone records.
 type Ownership interface {
-	// CreateZone writes a zone's first record. ErrConflict if it exists.
+	// CreateZone writes a zone's first record. ErrConflict if another exists; a
+	// repeat that finds the very same record is nil.
 	CreateZone(ctx context.Context, rec mesh.ZoneRecord) error
 	// Zone reads owner, epoch and pointer together, strongly consistent.
 	Zone(ctx context.Context, zone mesh.ZoneID) (mesh.ZoneRecord, error)

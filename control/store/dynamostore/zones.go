@@ -98,8 +98,8 @@ func (s *Store) CreateZone(ctx context.Context, rec mesh.ZoneRecord) error {
 		return err
 	}
 	item := zoneItem{zoneKey(rec.Zone), rec.Epoch, rec.Owner.Node, rec.Owner.Incarnation, rec.Owner.Address, rec.Pointer.Position, rec.Pointer.Chunks}
-	return put(ctx, s, s.data, item, "attribute_not_exists(pk)", nil, func(zoneItem, bool) (bool, error) {
-		return false, fmt.Errorf("%w: zone %d exists", store.ErrConflict, rec.Zone)
+	return put(ctx, s, s.data, item, "attribute_not_exists(pk)", nil, func(stored zoneItem, ok bool) (bool, error) {
+		return rule.CreateZone(stored.record(rec.Zone), ok, rec)
 	})
 }
 

@@ -139,8 +139,9 @@ func (s *Store) CreateZone(ctx context.Context, rec mesh.ZoneRecord) error {
 		return err
 	}
 	defer s.mu.Unlock()
-	if _, ok := s.zones[rec.Zone]; ok {
-		return fmt.Errorf("%w: zone %d exists", store.ErrConflict, rec.Zone)
+	stored, ok := s.zones[rec.Zone]
+	if write, err := rule.CreateZone(stored, ok, rec); !write {
+		return err
 	}
 	rec.Pointer.Chunks = slices.Clone(rec.Pointer.Chunks)
 	s.zones[rec.Zone] = rec

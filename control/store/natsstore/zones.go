@@ -3,6 +3,7 @@ package natsstore
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -140,8 +141,15 @@ func (s *Store) CreateZone(ctx context.Context, rec mesh.ZoneRecord) error {
 		return err
 	}
 	_, err = s.publish(ctx, "weft.zone."+zoneID(rec.Zone), 0, body)
-	if err == errLost {
-		return fmt.Errorf("%w: zone %d exists", store.ErrConflict, rec.Zone)
+	if err != errLost {
+		return err
+	}
+	stored, err := s.Zone(ctx, rec.Zone)
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("%w: zone %d was there and is gone", store.ErrConflict, rec.Zone)
+	}
+	if err == nil {
+		_, err = rule.CreateZone(stored, true, rec)
 	}
 	return err
 }

@@ -120,11 +120,11 @@ func (c content) apply(r request) (response, content) {
 	refuse := func(err error) (response, content) { return response{err: err}, c }
 	switch r.op {
 	case createZone:
-		if c.exists {
-			return refuse(store.ErrConflict)
-		}
 		next := r.content
 		next.exists = true
+		if c.exists && c != next {
+			return refuse(store.ErrConflict)
+		}
 		return response{}, next
 	case readZone:
 		if !c.exists {

@@ -80,6 +80,18 @@ func RaiseEpoch(stored mesh.ZoneRecord, ok bool, from mesh.Epoch, owner mesh.Own
 	return false, fmt.Errorf("%w: the zone's epoch is %d, not %d", store.ErrConflict, stored.Epoch, from)
 }
 
+// CreateZone decides Ownership.CreateZone.
+func CreateZone(stored mesh.ZoneRecord, ok bool, rec mesh.ZoneRecord) (write bool, err error) {
+	switch {
+	case !ok:
+		return true, nil
+	case stored.Owner == rec.Owner && stored.Epoch == rec.Epoch &&
+		stored.Pointer.Position == rec.Pointer.Position && slices.Equal(stored.Pointer.Chunks, rec.Pointer.Chunks):
+		return false, nil
+	}
+	return false, fmt.Errorf("%w: zone %d exists", store.ErrConflict, rec.Zone)
+}
+
 // MovePointer decides Ownership.MovePointer.
 func MovePointer(stored mesh.ZoneRecord, ok bool, epoch mesh.Epoch, ptr mesh.Pointer) (write bool, err error) {
 	switch {
