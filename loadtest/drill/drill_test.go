@@ -28,7 +28,8 @@ func TestMain(m *testing.M) {
 }
 
 // small is a drill that takes seconds. What it may lose is what the large one
-// may, nothing; how fast it is says little of a test machine.
+// may, nothing; how fast it is says little of a test machine, and whether one
+// of a few short cuts falls between the two that a player crosses is luck.
 func small(t *testing.T, name string, players int, times int, over time.Duration) *scenario.Scenario {
 	t.Helper()
 	c := Command{Kills: times, Gateways: times, Pauses: times, Players: players}
@@ -53,7 +54,7 @@ func small(t *testing.T, name string, players int, times int, over time.Duration
 	for _, e := range s.Expect {
 		switch e.Key {
 		case "disconnects", "entities_lost", "entities_duplicated", "durable_lost", "durable.acknowledged", "players.joined",
-			"players.resumed", "drill.unrecovered", "drill.replay.violations", "drill.outage.held", "drill.outage.acknowledged", "drill.links.via_gateway":
+			"players.resumed", "drill.unrecovered", "drill.replay.violations", "drill.outage.held", "drill.outage.acknowledged":
 			kept = append(kept, e)
 		}
 	}
