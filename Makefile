@@ -12,7 +12,7 @@ LINTER    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # Tests look for moto through python3, wherever it comes from.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help build test moto test-race test-seeds mutants lint bench
+.PHONY: help build test moto buildah test-race test-seeds mutants lint bench
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -20,7 +20,7 @@ help: ## Print this list.
 build: ## Build the programs into bin/.
 	$(GO) build -trimpath -o bin/ ./...
 
-test: moto ## Set up what the tests need and run them all.
+test: moto buildah ## Set up what the tests need and run them all.
 	$(GO) vet ./...
 	@$(MAKE) --no-print-directory test-race test-seeds
 
@@ -32,6 +32,10 @@ moto:
 	} >.venv.log 2>&1 || { rm -rf .venv; \
 		echo "The DynamoDB suite will be skipped: moto is not here and could not be fetched (python3 with venv, and a package index, are needed); .venv.log says why."; }
 	@test ! -d .venv || rm -f .venv.log
+
+# The tests of the images build them, without a daemon, as root.
+buildah:
+	@infra/images/setup.sh
 
 test-race: ## Run all tests under the race detector, the simulation for a few seeds.
 	@require="$$WEFT_REQUIRE_CLOUD"; \
@@ -47,7 +51,7 @@ mutants: ## Break one rule of the code after the other, and see that the simulat
 	$(GO) test -timeout 60m -v ./loadtest/sim -run PlantedViolations -mutants $(MUTANTS)
 
 lint: ## Check format and style, on every platform that is supported.
-	@unformatted="$$(gofmt -l control functions loadtest simnode 2>/dev/null)"; \
+	@unformatted="$$(gofmt -l control functions infra loadtest simnode 2>/dev/null)"; \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	GOOS=darwin $(GO) build ./...

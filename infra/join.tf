@@ -54,18 +54,11 @@ resource "aws_cloudwatch_log_group" "join" {
   tags              = local.tags
 }
 
-# Anybody may ask: who gets a ticket is the function's to say. The reserved
+# Anybody may knock: the function lets in who shows the join token. The reserved
 # concurrency is the throttle, and keeps a rush from starving the planner.
 resource "aws_lambda_function_url" "join" {
   function_name      = aws_lambda_function.join.function_name
   authorization_type = "NONE"
-
-  cors {
-    allow_origins = ["*"]
-    allow_methods = ["GET", "POST"]
-    allow_headers = ["content-type"]
-    max_age       = 3600
-  }
 }
 
 resource "aws_lambda_permission" "join" {

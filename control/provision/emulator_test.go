@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -29,6 +30,7 @@ func TestApplyToEmulator(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes two minutes")
 	}
+	t.Parallel()
 	server, err := mototest.Start()
 	if errors.Is(err, mototest.ErrMissing) && !mototest.Required() {
 		t.Skip(err)
@@ -66,6 +68,15 @@ func TestApplyToEmulator(t *testing.T) {
 	t.Logf("%d resources\n%s", len(first.Changes), first)
 	if len(first.Changes) < 90 || month <= 0 || month > 10 {
 		t.Errorf("%d resources for $%.2f a month with nobody there; at most $10 are promised", len(first.Changes), month)
+	}
+	page, err := os.ReadFile("../../docs/aws.md")
+	if total := fmt.Sprintf("| **idle** | **%.2f** |", month); err != nil || !bytes.Contains(page, []byte(total)) {
+		t.Errorf("docs/aws.md does not say %q: %v", total, err)
+	}
+	for _, what := range []string{"19 metrics", "13 alarms", "1 key", "1 secret"} { // as functions/bill counts them
+		if !slices.ContainsFunc(first.Standing, func(l Line) bool { return l.What == what }) {
+			t.Errorf("what stands is not %s: %v", what, first.Standing)
+		}
 	}
 	if err := s.Apply(t.Context(), first); err != nil {
 		t.Fatal(err)

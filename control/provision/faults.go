@@ -59,7 +59,9 @@ var kinds = []struct {
 var (
 	operation   = regexp.MustCompile(`operation error ([A-Za-z0-9 ]+): ([A-Za-z]+)`)
 	notAllowed  = regexp.MustCompile(`not authorized to perform:? ([a-z0-9-]+:[A-Za-z]+)`)
-	apiMessage  = regexp.MustCompile(`api error ([A-Za-z.]+): ([^\n]*)`)
+	apiMessage  = regexp.MustCompile(`(?:api error|RequestID: [^ ,]*,) ([A-Z][A-Za-z.]+): ([^\n]*)`)
+	noAnswer    = regexp.MustCompile(`dial tcp [^\n"]*`)
+	whereFrom   = regexp.MustCompile(`\s*This was checked by the validation rule at .*`)
 	quoted      = regexp.MustCompile(`[│╷╵]`)
 	maxDetail   = 300
 	servicePage = strings.NewReplacer(" ", "", "Secrets Manager", "secretsmanager", "CloudWatch Logs", "logs", "EventBridge", "events", "CloudWatch", "cloudwatch")
@@ -87,7 +89,7 @@ func faultOf(said []diagnostic, cause error) *Fault {
 
 func classify(d diagnostic) *Fault {
 	text := d.Summary + "\n" + d.Detail
-	f := &Fault{Reason: Unknown, Resource: d.Address, Detail: oneLine(cmp.Or(d.Detail, d.Summary))}
+	f := &Fault{Reason: Unknown, Resource: d.Address, Detail: oneLine(whereFrom.ReplaceAllString(cmp.Or(d.Detail, d.Summary), ""))}
 	for _, k := range kinds {
 		if k.signs.MatchString(text) {
 			f.Reason = k.reason
@@ -100,7 +102,12 @@ func classify(d diagnostic) *Fault {
 	if m := notAllowed.FindStringSubmatch(text); m != nil {
 		f.Action = m[1]
 	}
-	if m := apiMessage.FindStringSubmatch(text); m != nil {
+	if strings.HasPrefix(d.Address, "provider[") { // it is what talks to AWS, not what is made
+		f.Action, f.Resource = "", ""
+	}
+	if m := noAnswer.FindString(text); m != "" && f.Reason == NoAnswer {
+		f.Detail = oneLine(m)
+	} else if m := apiMessage.FindStringSubmatch(text); m != nil {
 		f.Detail = oneLine(m[1] + ": " + m[2])
 	} else if f.Reason != BadVariable && f.Reason != Unknown {
 		f.Detail = oneLine(d.Summary)

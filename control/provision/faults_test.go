@@ -16,8 +16,8 @@ func TestFaults(t *testing.T) {
 		sentence []string
 	}{
 		{
-			"no credentials", diagnostic{Summary: "No valid credential sources found", Detail: "Please see https://registry.terraform.io/providers/hashicorp/aws\nfor more information about providing credentials.\n\nError: failed to refresh cached credentials, no EC2 IMDS role found"},
-			NoCredentials, "", []string{"aws sso login", "AWS_PROFILE"},
+			"no credentials", diagnostic{Address: `provider["registry.terraform.io/hashicorp/aws"]`, Summary: "No valid credential sources found", Detail: "Please see https://registry.terraform.io/providers/hashicorp/aws\nfor more information about providing credentials.\n\nError: failed to refresh cached credentials, no EC2 IMDS role found"},
+			NoCredentials, "", []string{"Terraform failed (and 1 more alike): No valid credential sources found; ", "aws sso login", "AWS_PROFILE"},
 		},
 		{
 			"wrong region", diagnostic{Summary: "invalid AWS Region: eu-middle-1"},
@@ -29,7 +29,7 @@ func TestFaults(t *testing.T) {
 				Address: "aws_iam_role.replan",
 				Summary: "creating IAM Role (weft-dev-replan): operation error IAM: CreateRole, https response error StatusCode: 409, RequestID: 1, EntityAlreadyExists: Role with name weft-dev-replan already exists.",
 			},
-			NameTaken, "iam:CreateRole", []string{"iam:CreateRole failed for aws_iam_role.replan", "choose another --env"},
+			NameTaken, "iam:CreateRole", []string{"iam:CreateRole failed for aws_iam_role.replan (and 1 more alike): EntityAlreadyExists: Role with name weft-dev-replan already exists; something else", "choose another --env"},
 		},
 		{
 			"a table that is there",
@@ -70,7 +70,7 @@ func TestFaults(t *testing.T) {
 		},
 		{
 			"no answer", diagnostic{Summary: "reading STS Caller Identity: request send failed, Post \"http://127.0.0.1:1/\": dial tcp 127.0.0.1:1: connect: connection refused"},
-			NoAnswer, "", []string{"AWS_ENDPOINT_URL"},
+			NoAnswer, "", []string{"alike): dial tcp 127.0.0.1:1: connect: connection refused; AWS, or", "AWS_ENDPOINT_URL"},
 		},
 		{
 			"no provider", diagnostic{Summary: "Failed to query available provider packages", Detail: "Could not retrieve the list of available versions for provider hashicorp/aws: could not connect to registry.terraform.io"},
@@ -82,7 +82,7 @@ func TestFaults(t *testing.T) {
 		},
 		{
 			"a variable", diagnostic{Summary: "Invalid value for variable", Detail: "max_nodes is 1 to 500: it bounds the bill.\n\nThis was checked by the validation rule at variables.tf:107,3-13."},
-			BadVariable, "", []string{"max_nodes is 1 to 500: it bounds the bill."},
+			BadVariable, "", []string{"failed (and 1 more alike): max_nodes is 1 to 500: it bounds the bill"},
 		},
 		{
 			"something else", diagnostic{Address: "aws_vpc.this", Summary: "│ unheard of\n╵"},

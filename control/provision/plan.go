@@ -182,7 +182,7 @@ func standing(root *tfjson.StateModule) (lines []Line) {
 	kinds, metrics := map[string]int{}, map[string]bool{}
 	walk(root, func(r *tfjson.StateResource) {
 		kinds[r.Type]++
-		if body, ok := r.AttributeValues["dashboard_body"].(string); ok && r.Index == "analysts" {
+		if body, ok := r.AttributeValues["dashboard_body"].(string); ok {
 			for _, name := range metricsOf(body) {
 				metrics[name] = true
 			}

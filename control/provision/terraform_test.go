@@ -83,6 +83,7 @@ func stack(t *testing.T, o Options) *Stack {
 
 // The Terraform of infra/ is formatted, valid and passes its own tests.
 func TestInfra(t *testing.T) {
+	t.Parallel()
 	s := stack(t, Options{Env: "test", Environ: os.Environ()})
 	// The tests are beside what is embedded.
 	if err := os.CopyFS(filepath.Join(s.module(), "tests"), os.DirFS("../../infra/tests")); err != nil {

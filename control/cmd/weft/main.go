@@ -19,6 +19,8 @@ type cli struct {
 	Dev      dev      `cmd:"" help:"Run a world on this machine, with its page, for clients of your own."`
 	Loadtest loadtest `cmd:"" help:"Play scenarios and judge what came of them."`
 	Drill    drill    `cmd:"" help:"Break a mesh of this machine again and again, and count what that cost: status 1 if a bar was missed."`
+	Deploy   deploy   `cmd:"" help:"Deploy a world to AWS: plan, a summary in words, apply."`
+	Destroy  destroy  `cmd:"" help:"Empty a deployed world and take it away."`
 	Status   status   `cmd:"" help:"Show a deployed world: its processes, zones and latest decisions."`
 	Plan     plan     `cmd:"" help:"Say what the planner would do now, and why; nothing is done."`
 	Explain  explain  `cmd:"" help:"Tell why a decision was taken, and what was refused instead."`
