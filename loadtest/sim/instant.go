@@ -29,8 +29,8 @@ type instant struct {
 	busy     []int // ways with something on them
 	states   map[mesh.EntityID]placed
 	before   map[mesh.EntityID]placed // as they were a tick ago
-	crossed  map[mesh.EntityID]bool // in the last tick
-	clear    map[mesh.ZoneID]uint64 // report of a retiring zone's owner when nobody named it any more
+	crossed  map[mesh.EntityID]bool   // in the last tick
+	clear    map[mesh.ZoneID]uint64   // report of a retiring zone's owner when nobody named it any more
 	fault    string
 	stats    LockstepStats
 
