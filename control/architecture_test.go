@@ -40,7 +40,7 @@ var order = [][]string{
 	{"loadtest/scenario", "loadtest/sim", "loadtest/budget"},
 	{"loadtest/run"},
 	{"loadtest/stage"},
-	{"loadtest/drill"},
+	{"loadtest/drill", "loadtest/bench"},
 	{"functions/internal/emf", "functions/internal/secret"},
 	{"functions/internal/shard"},
 	{"functions/internal/chaos"},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	measure "weft/loadtest/bench"
 	"weft/loadtest/stage"
 )
 
@@ -19,6 +20,7 @@ type cli struct {
 	Dev      dev      `cmd:"" help:"Run a world on this machine, with its page, for clients of your own."`
 	Loadtest loadtest `cmd:"" help:"Play scenarios and judge what came of them."`
 	Drill    drill    `cmd:"" help:"Break a mesh of this machine again and again, and count what that cost: status 1 if a bar was missed."`
+	Bench    bench    `cmd:"" help:"Measure what Weft is held to, a row of the table or all: status 1 if a bar was missed."`
 	Deploy   deploy   `cmd:"" help:"Deploy a world to AWS: plan, a summary in words, apply."`
 	Destroy  destroy  `cmd:"" help:"Empty a deployed world and take it away."`
 	Status   status   `cmd:"" help:"Show a deployed world: its processes, zones and latest decisions."`
@@ -49,6 +51,9 @@ type child struct{}
 
 func main() {
 	if status, is := stage.Child(os.Args); is { // nothing may come between
+		os.Exit(status)
+	}
+	if status, is := measure.Child(context.Background(), os.Args); is {
 		os.Exit(status)
 	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))

@@ -1,0 +1,25 @@
+package bench
+
+import "slices"
+
+// Rows is the table, in the order in which it is told. A row has a file of its own.
+var Rows = []Row{
+	tick100k,
+}
+
+// Find returns the row of that name.
+func Find(name string) (Row, bool) {
+	i := slices.IndexFunc(Rows, func(r Row) bool { return r.Name == name })
+	if i < 0 {
+		return Row{}, false
+	}
+	return Rows[i], true
+}
+
+// Names returns those of all rows.
+func Names() (names []string) {
+	for _, r := range Rows {
+		names = append(names, r.Name)
+	}
+	return names
+}
