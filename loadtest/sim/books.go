@@ -82,6 +82,9 @@ func (b *books) append(id mesh.ZoneID, slot mesh.Slot) {
 			b.s.stats.Crossings++
 		}
 		k.state.Apply(r)
+		for i := range r.Entities {
+			b.s.check.events.put(&r.Entities[i])
+		}
 		for _, e := range members {
 			b.count(k.state, e, 1)
 		}
@@ -194,6 +197,8 @@ func (b *books) said(p *proc, m wire.PeerMessage) {
 		if e := b.player(m.Player); e.LastEvent < m.LastEvent {
 			b.s.fail("%s tells player %d of event %d, durable is %d", p.self.ID, m.Player, m.LastEvent, e.LastEvent)
 		}
+	case *wire.Impacts:
+		b.s.check.events.told(m)
 	case *wire.Transfer:
 		if k := b.zones[m.From]; k != nil && m.N >= k.state.NextMark {
 			b.s.fail("%s sends crossing %d of zone %d before its mark is durable", p.self.ID, m.N, m.From)

@@ -15,6 +15,7 @@ import (
 type checker struct {
 	s          *Sim
 	books      books
+	events     events
 	items      []mesh.EntityID
 	opened     map[mesh.ZoneID]mesh.Epoch // the highest epoch that was ever open
 	owner      map[mesh.EntityID]string
@@ -22,7 +23,7 @@ type checker struct {
 }
 
 func (c *checker) init(s *Sim) {
-	c.s, c.books = s, newBooks(s)
+	c.s, c.books, c.events = s, newBooks(s), newEvents(s)
 	c.opened = map[mesh.ZoneID]mesh.Epoch{}
 	c.owner = map[mesh.EntityID]string{}
 }

@@ -59,7 +59,7 @@ type Stats struct {
 	Steps, Messages, StoreCalls, Refused         int
 	Kills, Pauses, Restarts, Takeovers, Layouts  int
 	Crossings, Acked, Picks, Outages, Partitions int
-	Blinds                                       int
+	Blinds, Impacts                              int
 }
 
 // Add adds o to s.
@@ -71,7 +71,7 @@ func (s *Stats) Add(o Stats) {
 		{&s.Steps, o.Steps}, {&s.Messages, o.Messages}, {&s.StoreCalls, o.StoreCalls}, {&s.Refused, o.Refused},
 		{&s.Kills, o.Kills}, {&s.Pauses, o.Pauses}, {&s.Restarts, o.Restarts}, {&s.Takeovers, o.Takeovers}, {&s.Layouts, o.Layouts},
 		{&s.Crossings, o.Crossings}, {&s.Acked, o.Acked}, {&s.Picks, o.Picks}, {&s.Outages, o.Outages},
-		{&s.Partitions, o.Partitions}, {&s.Blinds, o.Blinds},
+		{&s.Partitions, o.Partitions}, {&s.Blinds, o.Blinds}, {&s.Impacts, o.Impacts},
 	} {
 		*f.sum += f.n
 	}
@@ -265,6 +265,7 @@ func (s *Sim) start(id mesh.NodeID, role mesh.Role) *proc {
 		cfg.GhostSlackUnits = 8 * mesh.UnitsPerMeter
 		cfg.IdleTicks = 100
 		p.node = node.New(cfg, p.self, s.rules)
+		p.node.Watch(s.check.events.took)
 	} else {
 		cfg := gateway.DefaultConfig(100)
 		cfg.ViewEveryTicks = 2 // what clients see is looked at ten times a second

@@ -24,8 +24,25 @@ type journal struct {
 	flight  []entry
 	lastAt  mesh.Tick
 	oldest  mesh.Tick // of the pending lazy ones
-	buf     []byte
 	one     []byte
+
+	queued, done uint64 // records ever queued, and made durable
+	barriers     []barrier
+}
+
+// barrier is a token that waits for the first so many records.
+type barrier struct {
+	behind uint64
+	token  uint64
+}
+
+// passBarriers gives back the tokens of which everything before is durable.
+func (z *Zone) passBarriers() {
+	j := &z.journal
+	for len(j.barriers) > 0 && j.barriers[0].behind <= j.done {
+		z.emit(Effect{Kind: Durable, Token: j.barriers[0].token})
+		j.barriers = slices.Delete(j.barriers, 0, 1)
+	}
 }
 
 func (j *journal) flush() {
@@ -53,6 +70,7 @@ func (z *Zone) queue(e entry) {
 		z.journal.oldest = z.tick
 	}
 	z.journal.pending = append(z.journal.pending, e)
+	z.journal.queued++
 }
 
 // remember applies r to memory, which leaves the entities to the simulation.
@@ -141,6 +159,8 @@ func (z *Zone) appended(req *process.Request, a *process.Answer) {
 		}
 		z.recordDurable(e.record)
 	}
+	z.journal.done += uint64(len(flight))
+	z.passBarriers()
 	z.keepSnapshot()
 }
 

@@ -73,6 +73,9 @@ const (
 	ZonesEvent
 	// Flush makes lazy records prompt, for a zone that retires.
 	Flush
+	// Barrier flushes; Token comes back with Durable once all that was journaled
+	// before is durable, at once if it is.
+	Barrier
 )
 
 // Event is one input of a Step.
@@ -312,6 +315,10 @@ func (z *Zone) open(ev Event) {
 		z.low(ev.From, ev.N)
 	case Flush:
 		z.journal.flush()
+	case Barrier:
+		z.journal.flush()
+		z.journal.barriers = append(z.journal.barriers, barrier{z.journal.queued, ev.Token})
+		z.passBarriers()
 	}
 }
 

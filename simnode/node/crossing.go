@@ -14,6 +14,7 @@ type mark struct {
 	to      mesh.ZoneID
 	members []mesh.EntityID // the root first
 	waiting []*wire.Act     // durable events that came meanwhile
+	volley  volley          // what the members struck meanwhile
 }
 
 // maxWaitingActs bounds the events that wait for one crossing; clients repeat.
@@ -140,10 +141,18 @@ func (n *Node) markDurable(z *zone, number uint64) {
 		n.carryOut(z, e) // at once: impacts and waiting events go after the transfer
 	}
 	z.showSent(number, m.to, members)
-	for _, i := range z.world.Owed(owed) {
+	if len(m.volley.blows) > 0 {
+		z.volleys[number] = m.volley // until what struck is durable there
+	}
+	for _, i := range owed {
 		n.queueImpact(z, m.to, i)
 	}
 	n.tellImpacts(z)
+	var blows []blow
+	for _, i := range z.world.Owed(owed[:0]) {
+		blows = append(blows, blow{m.to, i})
+	}
+	n.holdImpacts(z, blows)
 	for _, a := range m.waiting {
 		if n.bodies[a.Player] == z {
 			n.onAct(a.Gateway, a) // its target has left, not its player
@@ -195,6 +204,7 @@ func (n *Node) cancel(z *zone, number uint64, m *mark, ended bool) {
 		records = append(records, replication.Record{Kind: replication.RecordRemove, IDs: gone})
 	}
 	n.step(z, authority.Event{Kind: authority.Journal, Records: records})
+	n.sendAfterJournal(z, m.volley)
 	for _, a := range m.waiting {
 		n.onAct(a.Gateway, a)
 	}

@@ -6,22 +6,74 @@ import (
 	"slices"
 
 	"weft/control/mesh"
+	"weft/simnode/authority"
+	"weft/simnode/replication"
 	"weft/simnode/wire"
 )
 
 // effects are the impacts between a zone and others. They are volatile: each
-// is applied once per incarnation of source and target, in order.
+// is taken once at most, in order; a takeover of its target loses those on their
+// way. It leaves the zone when what caused it is durable, so that a takeover
+// here does not cause it again.
 type effects struct {
 	out     []*impactQueue // by target
 	in      map[mesh.ZoneID]impactSource
 	pending []mesh.Impact // for the next tick
 	taken   []mesh.Impact
+	held    int // in volleys that wait for the journal
 	follows int // times in this tick that some were sent after their targets
 }
 
 // maxFollows bounds effects.follows: beyond, they wait for the next tick, so
 // that none runs in a circle while a transfer is late.
 const maxFollows = 16
+
+// volley is what a zone's props did to ghosts in a tick.
+type volley struct {
+	at    mesh.Tick
+	blows []blow
+}
+
+// blow is an impact and the zone that it is for.
+type blow struct {
+	to     mesh.ZoneID
+	impact mesh.Impact
+}
+
+// volleyTicks is how old a volley may get while it waits: a blow that is felt
+// later than that is worse than none.
+const volleyTicks = 40
+
+// Taken is an impact of another zone that one of this node's has taken, or
+// later, then without From, FromEpoch and Number, applied.
+type Taken struct {
+	Zone    mesh.ZoneID
+	Epoch   mesh.Epoch
+	Tick    mesh.Tick
+	Impact  mesh.Impact
+	Applied bool // to a resident, in this tick
+
+	From      mesh.ZoneID
+	FromEpoch mesh.Epoch
+	Number    uint64 // within (From, FromEpoch, Zone)
+}
+
+// Watch has f called with every impact that is taken or applied from now on,
+// for checks and drills.
+func (n *Node) Watch(f func(Taken)) { n.watch = f }
+
+// impactsNow returns what others did to z's residents, for this tick.
+func (n *Node) impactsNow(z *zone) []mesh.Impact {
+	impacts := z.effects.take()
+	if n.watch != nil {
+		for _, i := range impacts {
+			if z.world.Has(i.Target) {
+				n.watch(Taken{Zone: z.id, Epoch: z.auth.Epoch(), Tick: n.tick, Impact: i, Applied: true})
+			}
+		}
+	}
+	return impacts
+}
 
 // impactSource is how far the impacts of a zone were taken.
 type impactSource struct {
@@ -32,7 +84,8 @@ type impactSource struct {
 // impactQueue holds what a target zone has not yet acknowledged.
 type impactQueue struct {
 	to       mesh.ZoneID
-	base     uint64 // the number of queue[0]
+	epoch    mesh.Epoch // of the owner to whom those sent were sent
+	base     uint64     // the number of queue[0]
 	queue    []mesh.Impact
 	told     uint64 // sent below this
 	repeatAt mesh.Tick
@@ -70,21 +123,83 @@ func (f *effects) at(to mesh.ZoneID) (int, bool) {
 	return slices.BinarySearchFunc(f.out, to, func(q *impactQueue, to mesh.ZoneID) int { return cmp.Compare(q.to, to) })
 }
 
-// sendImpacts queues what z's world did to ghosts, each to the zone that shows
+// sendImpacts has what z's world did to ghosts sent, each to the zone that shows
 // it.
 func (n *Node) sendImpacts(z *zone, impacts []mesh.Impact) {
+	var blows []blow
 	for _, i := range impacts {
 		if g, ok := z.ghosts[i.Target]; ok {
-			n.queueImpact(z, g.from, i)
+			blows = append(blows, blow{g.from, i})
 		}
 	}
+	n.holdImpacts(z, blows)
 	z.effects.follows = 0
+	n.tellImpacts(z)
+}
+
+// holdImpacts lets blows wait until what struck them is durable as it is after
+// the stroke: a rocket as ended, an item where it bounced off. What is marked
+// is left to its crossing.
+func (n *Node) holdImpacts(z *zone, blows []blow) {
+	var put []mesh.Entity
+	v := volley{at: n.tick}
+	for _, b := range blows {
+		if b.to == z.id {
+			b.to, _ = z.departed(b.impact.Target)
+		}
+		if b.to == z.id || b.to == 0 || z.effects.held >= n.cfg.MaxImpacts {
+			continue
+		}
+		z.effects.held++
+		if number, ok := z.marked[b.impact.Source]; ok {
+			m := z.marks[number]
+			m.volley.at = n.tick
+			m.volley.blows = append(m.volley.blows, b)
+			continue
+		}
+		v.blows = append(v.blows, b)
+		e, ok := z.world.Get(b.impact.Source)
+		if ok && !slices.ContainsFunc(put, func(o mesh.Entity) bool { return o.ID == e.ID }) {
+			e.Placed = n.tick // older poses are of before the stroke
+			put = append(put, e)
+		}
+	}
+	if len(put) > 0 {
+		n.step(z, authority.Event{Kind: authority.Journal, Lazy: true, Records: []replication.Record{{Kind: replication.RecordPut, Entities: put}}})
+	}
+	n.sendAfterJournal(z, v)
+}
+
+// sendAfterJournal sends v once all that was journaled before is durable.
+func (n *Node) sendAfterJournal(z *zone, v volley) {
+	if len(v.blows) > 0 {
+		n.step(z, authority.Event{Kind: authority.Barrier, Token: n.token(ack{zone: z, volley: v})})
+	}
+}
+
+// sendVolley sends v, whose cause is durable, unless it has waited too long.
+func (n *Node) sendVolley(z *zone, v volley) {
+	z.effects.held -= len(v.blows)
+	if len(v.blows) == 0 || n.tick > v.at+volleyTicks {
+		return
+	}
+	for _, b := range v.blows {
+		n.queueImpact(z, b.to, b.impact)
+	}
 	n.tellImpacts(z)
 }
 
 // tellImpacts sends what is new or has waited long.
 func (n *Node) tellImpacts(z *zone) {
 	for _, q := range z.effects.out {
+		to, ok := n.layout.Zone(q.to)
+		if !ok {
+			continue
+		}
+		if to.Epoch != q.epoch { // what the owner before was sent it may have taken
+			q.queue = slices.Delete(q.queue, 0, int(q.told-q.base))
+			q.base, q.epoch = q.told, to.Epoch
+		}
 		end := q.base + uint64(len(q.queue))
 		if len(q.queue) == 0 || q.told == end && n.tick < q.repeatAt {
 			continue
@@ -95,7 +210,7 @@ func (n *Node) tellImpacts(z *zone) {
 		}
 		q.told, q.repeatAt = end, n.tick+n.cfg.RepeatTicks
 		n.sendZone(q.to, &wire.Impacts{
-			From: z.id, Epoch: z.auth.Epoch(), To: q.to, Base: q.base, First: first,
+			From: z.id, Epoch: z.auth.Epoch(), To: q.to, ToEpoch: q.epoch, Base: q.base, First: first,
 			Impacts: slices.Clone(q.queue[first-q.base:]),
 		})
 	}
@@ -135,7 +250,7 @@ func (z *zone) departed(id mesh.EntityID) (mesh.ZoneID, bool) {
 // left meanwhile is told on to where it went.
 func (n *Node) onImpacts(m *wire.Impacts) {
 	z := n.openZoneByID(m.To)
-	if z == nil {
+	if z == nil || m.ToEpoch != z.auth.Epoch() {
 		return
 	}
 	source, known := z.effects.in[m.From]
@@ -153,6 +268,9 @@ func (n *Node) onImpacts(m *wire.Impacts) {
 				continue
 			}
 			source.next = number + 1
+			if n.watch != nil {
+				n.watch(Taken{Zone: z.id, Epoch: m.ToEpoch, Tick: n.tick, Impact: i, From: m.From, FromEpoch: m.Epoch, Number: number})
+			}
 			if z.world.Has(i.Target) {
 				z.effects.pending = append(z.effects.pending, i)
 			} else if to, ok := z.departed(i.Target); ok {

@@ -85,6 +85,7 @@ type Node struct {
 	lost       map[mesh.ZoneID]mesh.Epoch // holds that ended while the layout names this node
 	admitAt    mesh.Tick
 	stopped    bool
+	watch      func(Taken)
 }
 
 type peer struct {
@@ -118,6 +119,7 @@ type ack struct {
 	message wire.PeerMessage
 	event   bool
 	zone    *zone
+	volley  volley // if message is nil
 }
 
 // New returns a node that owns nothing yet.
@@ -203,8 +205,12 @@ func (n *Node) carryOut(z *zone, e authority.Effect) {
 		n.durable(e.Token)
 	case authority.MarkDurable:
 		n.markDurable(z, e.N)
-	case authority.Landed, authority.Forgotten:
+	case authority.Landed:
 		n.dropOutbound(z, e.N)
+	case authority.Forgotten:
+		n.dropOutbound(z, e.N)
+		n.sendVolley(z, z.volleys[e.N])
+		delete(z.volleys, e.N)
 	case authority.Stopped:
 		n.loseZone(z, e.Reason)
 	}
@@ -398,6 +404,10 @@ func (n *Node) durable(token uint64) {
 		return
 	}
 	delete(n.acks, token)
+	if a.message == nil {
+		n.sendVolley(a.zone, a.volley)
+		return
+	}
 	if a.event {
 		n.counters.DurableEvents++
 	}

@@ -48,7 +48,8 @@ type town struct {
 	tick     mesh.Tick
 	queue    []delivery
 	held     []delivery
-	hold     string // messages of this kind, or every answer to an append, are held back
+	hold     string      // messages of this kind, or answers to appends, are held back
+	holdZone mesh.ZoneID // whose answers; 0: all
 	commands map[mesh.PlayerID]mesh.Command
 	sessions map[mesh.PlayerID]uint64
 	out      strings.Builder
@@ -186,7 +187,7 @@ func (m *town) carryOut(from mesh.NodeID, e process.Effect) {
 			a = edge.Perform(ctx, m.store, *e.Request)
 		}
 		answer := delivery{from, process.Event{Kind: process.EventAnswer, Answer: &a}}
-		if m.hold == "answer" && a.Op == process.OpAppend {
+		if m.hold == "answer" && a.Op == process.OpAppend && (m.holdZone == 0 || m.holdZone == a.Zone) {
 			m.held = append(m.held, answer)
 		} else {
 			m.queue = append(m.queue, answer)
@@ -275,7 +276,12 @@ func (m *town) do(d *datadriven.TestData) {
 	case "act":
 		m.act(d)
 	case "hold":
-		m.hold = d.CmdArgs[0].Key
+		m.hold, m.holdZone = d.CmdArgs[0].Key, 0
+		if d.HasArg("zone") {
+			var zone int
+			d.ScanArgs(m.t.(*testing.T), "zone", &zone)
+			m.holdZone = mesh.ZoneID(zone)
+		}
 	case "release":
 		m.queue, m.held, m.hold = append(m.queue, m.held...), nil, ""
 		m.settle()

@@ -30,6 +30,8 @@ type zone struct {
 	sent   map[uint64]departure // shown, not simulated, until landed
 	landed []landing            // lately
 
+	volleys map[uint64]volley // of what was sent, by crossing
+
 	ghosts   map[mesh.EntityID]ghost
 	area     mesh.Box // where ghosts matter: around the residents
 	gatherAt mesh.Tick
@@ -128,6 +130,7 @@ func (n *Node) addZone(entry mesh.Zone) *zone {
 		marked:   map[mesh.EntityID]uint64{},
 		marks:    map[uint64]*mark{},
 		sent:     map[uint64]departure{},
+		volleys:  map[uint64]volley{},
 		ghosts:   map[mesh.EntityID]ghost{},
 		fresh:    freshness{poses: map[mesh.EntityID]freshPose{}},
 		attended: map[mesh.PlayerID]attendance{},
@@ -285,7 +288,7 @@ const mindTicks = 20
 
 // simulate runs one tick of a zone: its world, what came of it, who strays.
 func (n *Node) simulate(z *zone) {
-	out := z.world.Step(n.tick, z.effects.take())
+	out := z.world.Step(n.tick, n.impactsNow(z))
 	z.stepped = n.tick
 	n.journalOutcomes(z, out)
 	n.sendImpacts(z, out.Impacts)

@@ -94,9 +94,12 @@ type View struct {
 	Tick   mesh.Tick
 	Self   Self
 	Clocks []Clock
-	Enters []Enter
-	Moves  []Move
 	Leaves []uint32 // handles
+	Enters []Enter
+	// Moves may name handles that the client does not know, since its own
+	// body, or what has not entered yet, is among what all near it are told: they
+	// are not for it.
+	Moves []Move
 }
 
 // Self is the client's own body, exactly.

@@ -33,7 +33,7 @@ var (
 		&Transfer{1, 2, 3, 4, []mesh.Entity{sampleEntity, {}}, mesh.Pick{Player: 7, Event: 18}},
 		&Installed{1, 2, 3}, &DurableAck{1, 2, 3}, &Low{1, 2, 3}, &PickRequest{1, 2, mesh.Pick{Player: 7, Event: 18}, 9, 3},
 		&PickRefusal{1, 2, mesh.Pick{Player: 7, Event: 18}, 9},
-		&Impacts{1, 2, 3, 4, 5, []mesh.Impact{{Target: 1, Source: 2, Push: mesh.Vec{X: -1, Y: 2, Z: 3}, Damage: -7}}},
+		&Impacts{1, 2, 3, 9, 4, 5, []mesh.Impact{{Target: 1, Source: 2, Push: mesh.Vec{X: -1, Y: 2, Z: 3}, Damage: -7}}},
 		&ImpactAck{1, 2, 3, 4}, &Freshen{1, 2, 3, []byte("poses")}, &News{5}, &Late{6}, &Relay{"node-1", []byte{typeNews, 5}},
 	}
 	clients = []ClientMessage{&Hello{7, 12, "ticket", 17}, &Steer{mesh.Command{Sequence: 5, MoveX: -127, MoveY: 127, Yaw: 0xabcd}},

@@ -146,12 +146,14 @@ type PickRefusal struct {
 }
 
 // Impacts carries effects of From's entities on entities that To owns,
-// numbered from First within (From, Epoch, To). Base is the lowest number not
-// yet acknowledged; a receiver that knows nothing of the source begins there.
+// numbered from First within (From, Epoch, To). Base is the lowest number that
+// may still be taken; a receiver that knows nothing of the source begins there.
+// They are meant for the owner under ToEpoch alone: another one drops them.
 type Impacts struct {
 	From    mesh.ZoneID
 	Epoch   mesh.Epoch
 	To      mesh.ZoneID
+	ToEpoch mesh.Epoch
 	Base    uint64
 	First   uint64
 	Impacts []mesh.Impact

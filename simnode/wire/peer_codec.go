@@ -219,6 +219,7 @@ func (m *Impacts) fields(c coder) coder {
 	num(&c, &m.From)
 	num(&c, &m.Epoch)
 	num(&c, &m.To)
+	num(&c, &m.ToEpoch)
 	num(&c, &m.Base)
 	num(&c, &m.First)
 	count(&c, &m.Impacts, MaxImpacts, minImpactBytes)

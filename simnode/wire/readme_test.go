@@ -34,7 +34,7 @@ var (
 func examples() []example {
 	return []example{
 		{"Client: Hello, to resume session 1,000", AppendClient(nil, &Hello{Player: 7, Session: 1000, Ticket: "let me in", LastEvent: 2}), []part{
-			{1, "Hello"}, {4, `"WEFT"`}, {1, "version 1"}, {1, "player 7"}, {2, "session 1,000 (0 for a new one)"},
+			{1, "Hello"}, {4, `"WEFT"`}, {1, "version 2"}, {1, "player 7"}, {2, "session 1,000 (0 for a new one)"},
 			{10, `ticket: 9 bytes, "let me in"`}, {1, "has the answers through event 2"}}},
 		{"Server: Welcome", AppendServer(nil, &Welcome{Session: 1000, Entity: body, LastEvent: 3, TickHz: 20, OriginUnixMilli: 1_750_000_000_000,
 			Tick: 5000, Resume: "again", Gateways: []string{"ws://g2/"}}), []part{
@@ -57,10 +57,10 @@ func examples() []example {
 			{1, "View"}, {2, "tick 5,001"},
 			{1, "you are in zone 3"}, {1, "under epoch 2"}, {1, "hop 1"}, {1, "as of 1 tick before 5,001 (zigzag)"}, {3, "x 25,600 units: 100 m"}, {3, "y 12,800: 50 m"}, {1, "z 0"}, {2, "nothing in hand"}, {2, "health 100"},
 			{1, "1 clock"}, {3, "zone 3, epoch 2, 1 tick before 5,001"},
+			{1, "1 leave"}, {1, "handle 9"},
 			{1, "1 enter"}, {1, "handle 40"}, {3, "an item, number 300"}, {1, "hop 6"}, {1, "flags: flying"}, {1, "health 0"}, {2, "carried by nobody"}, {3, "x 101 m"}, {3, "y 50 m"}, {2, "z 1 m"}, {2, "yaw 0"},
 			{1, "2 moves"}, {1, "handle 5; nothing more, on the ground"}, {2, "x 1,600 sixteenths: 100 m"}, {2, "y 816: 51 m"}, {1, "yaw 64/256: a quarter turn"},
-			{2, "handle 40; height follows, changes follow"}, {2, "x 101 m"}, {2, "y 50 m"}, {2, "z half a meter"}, {1, "yaw 0"}, {1, "hop 6"}, {1, "no flags: it lies"}, {1, "health 0"}, {2, "carried by nobody"},
-			{1, "1 leave"}, {1, "handle 9"}}},
+			{2, "handle 40; height follows, changes follow"}, {2, "x 101 m"}, {2, "y 50 m"}, {2, "z half a meter"}, {1, "yaw 0"}, {1, "hop 6"}, {1, "no flags: it lies"}, {1, "health 0"}, {2, "carried by nobody"}}},
 		{"Server: Gateways", AppendServer(nil, &Gateways{[]string{"ws://g3/"}}), []part{{1, "Gateways"}, {1, "one"}, {9, `"ws://g3/"`}}},
 		{"Server: Bye", AppendServer(nil, &Bye{Reason: ByeDraining, Resume: true, Text: "Stopping."}), []part{
 			{1, "Bye"}, {1, "reason 7: draining"}, {1, "resume on the next gateway"}, {10, `9 bytes, "Stopping."`}}},

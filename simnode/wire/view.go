@@ -2,6 +2,7 @@ package wire
 
 import (
 	"math"
+	"slices"
 
 	"weft/control/mesh"
 )
@@ -20,17 +21,19 @@ func (v *View) fields(c coder) coder {
 	for i := range v.Clocks {
 		v.Clocks[i].fields(&c, v.Tick)
 	}
+	count(&c, &v.Leaves, MaxViewEntries, 1)
+	for i := range v.Leaves {
+		num(&c, &v.Leaves[i])
+	}
 	count(&c, &v.Enters, MaxViewEntries, minEnterBytes)
 	for i := range v.Enters {
 		v.Enters[i].fields(&c)
 	}
 	count(&c, &v.Moves, MaxViewEntries, minMoveBytes)
 	for i := range v.Moves {
-		v.Moves[i].fields(&c)
-	}
-	count(&c, &v.Leaves, MaxViewEntries, 1)
-	for i := range v.Leaves {
-		num(&c, &v.Leaves[i])
+		if !c.reading || !c.r.short(&v.Moves[i]) {
+			v.Moves[i].fields(&c)
+		}
 	}
 	return c
 }
@@ -92,6 +95,37 @@ func (m *Move) fields(c *coder) {
 	}
 }
 
+// short reads m if it is a plain one, far enough from the end, and else leaves
+// everything as it is: most moves of most views, by which clients live.
+func (r *Reader) short(m *Move) bool {
+	if len(r.b) < 12 {
+		return false
+	}
+	b := (*[12]byte)(r.b)
+	head, n := uint32(b[0]), 1
+	if head >= 0x80 {
+		if head, n = head&0x7f|uint32(b[1])<<7, 2; b[1] >= 0x80 {
+			head, n = head&(1<<14-1)|uint32(b[2])<<14, 3
+		}
+		if b[n-1]-1 >= 0x7f { // longer, or padded
+			return false
+		}
+	}
+	if head&moveChanged != 0 {
+		return false
+	}
+	*m = Move{Handle: head >> 2, X: uint16(b[n]) | uint16(b[n+1])<<8, Y: uint16(b[n+2]) | uint16(b[n+3])<<8}
+	if n += 4; head&moveHeight != 0 {
+		if m.Z = uint16(b[n]) | uint16(b[n+1])<<8; m.Z == 0 {
+			return false
+		}
+		n += 2
+	}
+	m.Yaw = b[n]
+	r.b = r.b[n+1:]
+	return true
+}
+
 // AppendMove appends the bytes of m, the same for every client, for ViewWriter.Move.
 func AppendMove(dst []byte, m Move) []byte {
 	c := coder{w: Writer{dst}}
@@ -106,6 +140,32 @@ func AppendEnter(dst []byte, e Enter) []byte {
 	return c.w.B
 }
 
+// Short is a Move without the Changed fields, encoded, so that it is copied
+// without a look at its length.
+type Short struct {
+	bytes [15]byte
+	n     uint8
+}
+
+// MakeShort returns the bytes of m, which must not be Changed and whose handle
+// must be below 2²⁶.
+func MakeShort(m Move) (s Short) {
+	m.Changed = false
+	s.n = uint8(len(AppendMove(s.bytes[:0], m)))
+	return s
+}
+
+// AppendShort appends the bytes of s to dst: what AppendMove does.
+func AppendShort(dst []byte, s *Short) []byte {
+	n := len(dst)
+	if cap(dst)-n < len(s.bytes) {
+		dst = slices.Grow(dst, max(len(s.bytes), n))
+	}
+	b := dst[n : n+len(s.bytes)]
+	*(*[15]byte)(b) = s.bytes
+	return dst[:n+int(s.n)]
+}
+
 // ViewWriter puts a client's view together from entries that were encoded once
 // for all clients. Its methods after Begin return false, and do nothing, when
 // the entry would break a limit: keep it for the next view. It keeps its
@@ -115,6 +175,7 @@ type ViewWriter struct {
 	head, clocks                      Writer
 	enters, moves, leaves             Writer
 	nClocks, nEnters, nMoves, nLeaves int
+	shared                            int // bytes of moves that follow the view
 }
 
 // countBytes is the most that the four counts of a view take.
@@ -132,12 +193,12 @@ func (w *ViewWriter) Begin(tick mesh.Tick, self Self) {
 	self.fields(&c, tick)
 	w.head = c.w
 	w.clocks.B, w.enters.B, w.moves.B, w.leaves.B = w.clocks.B[:0], w.enters.B[:0], w.moves.B[:0], w.leaves.B[:0]
-	w.nClocks, w.nEnters, w.nMoves, w.nLeaves = 0, 0, 0, 0
+	w.nClocks, w.nEnters, w.nMoves, w.nLeaves, w.shared = 0, 0, 0, 0, 0
 }
 
 // Len returns the size of the view so far, at most six bytes too high.
 func (w *ViewWriter) Len() int {
-	return len(w.head.B) + len(w.clocks.B) + len(w.enters.B) + len(w.moves.B) + len(w.leaves.B) + countBytes
+	return len(w.head.B) + len(w.clocks.B) + len(w.enters.B) + len(w.moves.B) + len(w.leaves.B) + w.shared + countBytes
 }
 
 // Entries returns how many enters, moves and leaves the view has so far.
@@ -161,6 +222,27 @@ func (w *ViewWriter) Enter(entry []byte) bool { return w.add(&w.enters, &w.nEnte
 // Move adds what AppendMove made.
 func (w *ViewWriter) Move(entry []byte) bool { return w.add(&w.moves, &w.nMoves, entry) }
 
+// Short adds what MakeShort made.
+func (w *ViewWriter) Short(s *Short) bool {
+	if w.nMoves >= MaxViewEntries || w.Len()+int(s.n) > MaxServerBytes {
+		return false
+	}
+	w.moves.B = AppendShort(w.moves.B, s)
+	w.nMoves++
+	return true
+}
+
+// Share counts in n moves that other clients get as well: the bytes of them
+// are to follow what Append appends.
+func (w *ViewWriter) Share(n, bytes int) bool {
+	if w.nMoves+n > MaxViewEntries || w.Len()+bytes > MaxServerBytes {
+		return false
+	}
+	w.nMoves += n
+	w.shared += bytes
+	return true
+}
+
 // Leave adds the handle of an entity that left.
 func (w *ViewWriter) Leave(handle uint32) bool {
 	if w.nLeaves >= MaxViewEntries || w.Len()+maxHandleBytes > MaxServerBytes {
@@ -181,15 +263,15 @@ func (w *ViewWriter) add(run *Writer, n *int, entry []byte) bool {
 }
 
 // Append appends the view's bytes to dst: the same that AppendServer writes of
-// a View with these entries.
+// a View with these entries, as far as they are not shared.
 func (w *ViewWriter) Append(dst []byte) []byte {
 	v := Writer{append(dst, w.head.B...)}
 	v.Uvarint(uint64(w.nClocks))
 	v.B = append(v.B, w.clocks.B...)
+	v.Uvarint(uint64(w.nLeaves))
+	v.B = append(v.B, w.leaves.B...)
 	v.Uvarint(uint64(w.nEnters))
 	v.B = append(v.B, w.enters.B...)
 	v.Uvarint(uint64(w.nMoves))
-	v.B = append(v.B, w.moves.B...)
-	v.Uvarint(uint64(w.nLeaves))
-	return append(v.B, w.leaves.B...)
+	return append(v.B, w.moves.B...)
 }

@@ -19,13 +19,25 @@ func write(w *ViewWriter, v *View) []byte {
 	for _, e := range v.Enters {
 		w.Enter(AppendEnter(nil, e))
 	}
-	for _, m := range v.Moves {
-		w.Move(AppendMove(nil, m))
+	own := len(v.Moves) / 2
+	for _, m := range v.Moves[:own] {
+		if s := MakeShort(m); !m.Changed && m.Handle < 1<<26 {
+			w.Short(&s)
+		} else {
+			w.Move(AppendMove(nil, m))
+		}
+	}
+	var shared []byte
+	for _, m := range v.Moves[own:] {
+		shared = AppendMove(shared, m)
+	}
+	if !w.Share(len(v.Moves)-own, len(shared)) {
+		panic("the shared moves do not fit")
 	}
 	for _, h := range v.Leaves {
 		w.Leave(h)
 	}
-	return w.Append(nil)
+	return append(w.Append(nil), shared...)
 }
 
 func TestViewWriterWritesWhatAppendServerDoes(t *testing.T) {
