@@ -49,6 +49,9 @@ func (f *fleet) Start(ctx context.Context, s launch.Spec) (launch.Instance, erro
 	if s.Role == mesh.RoleNode {
 		s.Env = append(s.Env, fmt.Sprintf("WEFT_NODE_ACTORS=%d", f.m.cfg.NodeActors), fmt.Sprintf("WEFT_ACTOR_COST_US=%d", f.m.cfg.ActorCostUS))
 	}
+	if s.Role == mesh.RoleGateway {
+		s.Env = append(s.Env, fmt.Sprintf("WEFT_GATEWAY_CLIENTS=%d", 2*f.m.cfg.GatewayClients), fmt.Sprintf("WEFT_VIEW_HZ=%d", f.m.cfg.ViewHz))
+	}
 	if f.m.cfg.Env != nil {
 		s.Env = append(s.Env, f.m.cfg.Env(s)...)
 	}

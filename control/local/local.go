@@ -46,13 +46,17 @@ type Config struct {
 	// Command returns program and arguments of a child.
 	Command func(mesh.Role) []string
 
-	Policy      string        // empty is the planner's default, as for the fields below when zero
-	NodeActors  int           // a node's declared capacity
-	Cooldown    time.Duration // see planner.Config
-	Gateways    int           // at least so many
-	MaxNodes    int
-	ActorCostUS int // work per actor and tick in the rules, microseconds
-	NodeCPU     int // thousandths of a core that each node gets; 0 is no limit
+	Policy     string        // empty is the planner's default, as for the fields below when zero
+	NodeActors int           // a node's declared capacity
+	Cooldown   time.Duration // see planner.Config
+	Gateways   int           // at least so many
+	// GatewayClients is for how many clients a gateway is meant. It takes twice
+	// as many, since another may die.
+	GatewayClients int
+	ViewHz         int // views a second of each client
+	MaxNodes       int
+	ActorCostUS    int // work per actor and tick in the rules, microseconds
+	NodeCPU        int // thousandths of a core that each node gets; 0 is no limit
 
 	// Env, if set, returns what is added to the environment of a child, as
 	// NAME=value; for drills.
@@ -167,6 +171,10 @@ func (c *Config) plan() (planner.Config, error) {
 	if c.Gateways > 0 {
 		p.Fleet.MinGateways, p.Fleet.MaxGateways = c.Gateways, max(p.Fleet.MaxGateways, c.Gateways)
 	}
+	if c.GatewayClients > 0 {
+		p.Fleet.ClientsPerGateway = c.GatewayClients
+	}
+	c.GatewayClients = p.Fleet.ClientsPerGateway
 	if c.MaxNodes > 0 {
 		p.Fleet.MaxNodes = c.MaxNodes
 	}

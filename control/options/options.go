@@ -84,6 +84,8 @@ type Gateway struct {
 	ClientAdvertise string `env:"WEFT_CLIENT_ADVERTISE"`
 	// Clients is how many may be connected at once.
 	Clients int `env:"WEFT_GATEWAY_CLIENTS" envDefault:"2000"`
+	// ViewHz is how many views a second a client is sent at the most; 0 is one a tick.
+	ViewHz int `env:"WEFT_VIEW_HZ" envDefault:"0"`
 }
 
 // ReadNode reads a node's options from environ, as os.Environ returns it.
@@ -183,7 +185,7 @@ func (o Node) Validate() error {
 
 // Validate reports everything that is wrong with o.
 func (o Gateway) Validate() error {
-	faults := []error{o.Process.Validate(), within("WEFT_GATEWAY_CLIENTS", "clients", o.Clients, 1, 100_000)}
+	faults := []error{o.Process.Validate(), within("WEFT_GATEWAY_CLIENTS", "clients", o.Clients, 1, 100_000), within("WEFT_VIEW_HZ", "views a second", o.ViewHz, 0, 1000)}
 	host, err := checkAddress("WEFT_CLIENT_LISTEN", o.ClientListen)
 	faults = append(faults, err)
 	if o.ClientAdvertise != "" {

@@ -16,6 +16,8 @@ type Spec struct {
 	JoinAt time.Duration
 	// Still makes it stand where it is; otherwise it strolls about.
 	Still bool
+	// Roam makes it stroll about all over the world.
+	Roam bool
 	// Shuttle makes it run over the plane x = PlaneX and back each second.
 	Shuttle bool
 	PlaneX  int32
@@ -40,6 +42,7 @@ const (
 	throwMin, throwMax  = 5, 11
 	throwUpMin          = 3
 	throwUpMax          = 5
+	shotMPerS           = 39
 )
 
 // body is the game's figures that a bot has to know.
@@ -208,6 +211,10 @@ func (m *mind) own(s sense) {
 	switch {
 	case s.now < m.restUntil:
 		m.aimed = false
+	case !m.aimed && m.spec.Roam:
+		size := m.body.bounds.Max.Sub(m.body.bounds.Min)
+		m.setTarget(m.body.bounds.Min.Add(mesh.Vec{X: int32(m.rng.Float64() * float64(size.X)), Y: int32(m.rng.Float64() * float64(size.Y))}))
+		m.targetEnd = s.now + m.seconds(10, 20)
 	case !m.aimed:
 		m.choose(s.now, m.home, units(strollM))
 	case s.now >= m.targetEnd || distM(s.pos, m.target) < arriveM:
@@ -284,7 +291,9 @@ func (m *mind) handle(s sense, in *intent) {
 	if !s.free || s.now < m.actAt {
 		return
 	}
-	if s.held != 0 {
+	if m.pick(mesh.ActFire) != 0 && (len(m.acts) == 1 || m.rng.IntN(2) == 0) {
+		in.do = mesh.Event{Action: mesh.ActFire, Aim: m.shot()}
+	} else if s.held != 0 {
 		switch m.pick(mesh.ActDrop, mesh.ActThrow) {
 		case mesh.ActDrop:
 			in.do = mesh.Event{Action: mesh.ActDrop}
@@ -349,6 +358,12 @@ func (m *mind) throw(s sense) mesh.Vec {
 	d := max(math.Hypot(dx, dy), 1)
 	speed := throwMin + (throwMax-throwMin)*m.rng.Float64()
 	return mesh.Vec{X: units(speed * dx / d), Y: units(speed * dy / d), Z: units(throwUpMin + (throwUpMax-throwUpMin)*m.rng.Float64())}
+}
+
+// shot aims anywhere, from level to half way up.
+func (m *mind) shot() mesh.Vec {
+	turn, up := m.rng.Float64()*2*math.Pi, m.rng.Float64()*math.Pi/4
+	return mesh.Vec{X: units(shotMPerS * math.Cos(up) * math.Cos(turn)), Y: units(shotMPerS * math.Cos(up) * math.Sin(turn)), Z: units(shotMPerS * math.Sin(up))}
 }
 
 func units(m float64) int32 { return int32(m * mesh.UnitsPerMeter) }

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -336,6 +337,11 @@ func (r *runner) victim(ctx context.Context, f *scenario.Fault, salt uint64) (Vi
 	if len(candidates) == 0 {
 		return Victim{}, errNobody
 	}
+	preferred := maps.Clone(candidates)
+	maps.DeleteFunc(preferred, func(_ mesh.NodeID, p mesh.Process) bool { return f.On != "" && f.On != runsOn(p) })
+	if len(preferred) > 0 {
+		candidates = preferred
+	}
 	ids := slices.Sorted(maps.Keys(candidates))
 	id := ids[rand.New(rand.NewPCG(r.s.Seed, salt)).IntN(len(ids))]
 	if f.Victim == scenario.Busiest {
@@ -348,6 +354,17 @@ func (r *runner) victim(ctx context.Context, f *scenario.Fault, salt uint64) (Vi
 		}
 	}
 	return v, nil
+}
+
+// runsOn says what p is in the cloud, by what it is priced as; empty elsewhere.
+func runsOn(p mesh.Process) string {
+	switch {
+	case p.Kind == "":
+		return ""
+	case strings.HasPrefix(p.Kind, "FARGATE"):
+		return scenario.Task
+	}
+	return scenario.Instance
 }
 
 // busiest returns the candidate with the most actors, the first of equals.

@@ -28,7 +28,7 @@ func Specs(s *scenario.Scenario) []bot.Spec {
 	for _, g := range s.Groups {
 		if g.Trace == nil {
 			for i := range g.Count {
-				add(bot.Spec{JoinAt: g.JoinAt + g.JoinOver*time.Duration(i)/time.Duration(g.Count), Still: g.Behave == scenario.Stand,
+				add(bot.Spec{JoinAt: g.JoinAt + g.JoinOver*time.Duration(i)/time.Duration(g.Count), Still: g.Behave == scenario.Stand, Roam: g.Behave == scenario.Roam,
 					Shuttle: g.Behave == scenario.Shuttle, PlaneX: scenario.Vec(s.SpawnM).X})
 			}
 			continue

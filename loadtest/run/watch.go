@@ -33,6 +33,7 @@ type watch struct {
 	nodes, zones         int // at the last sample
 	nodesPeak, zonesPeak int
 	propsOwnersPeak      int
+	movingPeak           int
 	nodesKilled          int
 	tickP99MS            float64
 	tickMaxUS            uint32
@@ -62,9 +63,16 @@ func (w *watch) sample(layout mesh.Layout, reports []mesh.Report, processes []me
 		}
 	}
 	w.tickP99MS = 0
+	moving := 0
 	for _, r := range reports {
 		w.report(r)
+		for _, z := range r.Zones {
+			if l, ok := layout.Zone(z.Zone); ok && l.Epoch == z.Epoch && l.Owner.Same(r.Process.Owner()) {
+				moving += z.Moving
+			}
+		}
 	}
+	w.movingPeak = max(w.movingPeak, moving)
 	w.samples++
 }
 
@@ -147,7 +155,7 @@ func (w *watch) node(p *watched, r mesh.Report) {
 func (w *watch) fill(report *scenario.Report, took time.Duration) {
 	report.Nodes = scenario.Nodes{Peak: w.nodesPeak, Final: w.nodes, Launched: len(w.seen), Killed: w.nodesKilled}
 	report.Zones = scenario.Zones{Peak: w.zonesPeak, Final: w.zones}
-	report.Layers.PropsOwnersPeak = w.propsOwnersPeak
+	report.Layers.PropsOwnersPeak, report.Props.MovingPeak = w.propsOwnersPeak, w.movingPeak
 	for _, p := range w.lives {
 		before := mesh.Report{}
 		if p.counted {

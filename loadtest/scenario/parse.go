@@ -126,7 +126,10 @@ func (p *parse) fields() []field {
 		{"tick_hz", false, integer(&s.TickHz, 1, 100, "ticks a second")},
 		{"world", false, p.world},
 		{"items", false, integer(&s.Items, 0, maxItems, "items")},
+		{"falling", false, p.falling},
 		{"gateways", false, integer(&s.Gateways, 1, 64, "gateways")},
+		{"gateway_clients", false, integer(&s.GatewayClients, 1, 100_000, "clients")},
+		{"view_hz", false, integer(&s.ViewHz, 1, 100, "views a second")},
 		{"players", true, p.players},
 		{"events", false, p.events},
 		{"faults", false, p.trials},
@@ -162,6 +165,16 @@ func (p *parse) world(d *decoder, path string, n ast.Node) {
 	)
 }
 
+func (p *parse) falling(d *decoder, path string, n ast.Node) {
+	f := &p.Falling
+	height := func(into *float64) func(*decoder, string, ast.Node) { return decimal(into, 0, p.SizeM[2], "meters") }
+	d.mapping(path, n,
+		field{"items", true, integer(&f.Items, 1, maxItems, "items")},
+		field{"from_m", true, height(&f.FromM)},
+		field{"to_m", true, height(&f.ToM)},
+	)
+}
+
 func (p *parse) players(d *decoder, path string, n ast.Node) {
 	d.list(path, n, "groups of players", func(path string, n ast.Node) {
 		if len(p.Groups) == maxGroups {
@@ -183,6 +196,15 @@ func (p *parse) players(d *decoder, path string, n ast.Node) {
 				scripted = true
 				word(&g.Behave, Behaviours...)(d, path, n)
 			}},
+			field{"asleep", false, func(d *decoder, path string, n ast.Node) {
+				scripted = true
+				v, ok := n.(*ast.BoolNode)
+				if !ok {
+					d.fault(n, path, "found %s, expected true or false", found(n))
+					return
+				}
+				g.Asleep = v.Value
+			}},
 			field{"trace", false, func(d *decoder, path string, n ast.Node) {
 				if v, ok := n.(*ast.StringNode); ok && v.Value != "" {
 					trace = v.Value
@@ -199,7 +221,7 @@ func (p *parse) players(d *decoder, path string, n ast.Node) {
 		case counted == (trace != ""):
 			d.fault(n, path, "found %s, expected either count or trace", map[bool]string{true: "count and trace", false: "neither count nor trace"}[counted])
 		case trace != "" && scripted:
-			d.fault(n, path, "found join or behave beside trace, expected only copies and origin_m")
+			d.fault(n, path, "found join, behave or asleep beside trace, expected only copies and origin_m")
 		}
 		if p.Groups = append(p.Groups, g); p.Players() > MaxPlayers {
 			d.fault(n, path, "found %d players so far, expected at most %d", p.Players(), MaxPlayers)
@@ -289,7 +311,7 @@ func (p *parse) gather(e *Event) func(*decoder, string, ast.Node) {
 }
 
 // Actions are the acts that players do, by their names in a file.
-var Actions = map[string]mesh.Action{"drop": mesh.ActDrop, "pickup": mesh.ActPickUp, "throw": mesh.ActThrow}
+var Actions = map[string]mesh.Action{"drop": mesh.ActDrop, "pickup": mesh.ActPickUp, "throw": mesh.ActThrow, "fire": mesh.ActFire}
 
 func (p *parse) act(e *Event) func(*decoder, string, ast.Node) {
 	return func(d *decoder, path string, n ast.Node) {
@@ -298,13 +320,13 @@ func (p *parse) act(e *Event) func(*decoder, string, ast.Node) {
 		d.mapping(path, n,
 			field{"fraction", false, decimal(&a.Fraction, 0, 1, "a share")},
 			field{"do", true, func(d *decoder, path string, n ast.Node) {
-				d.list(path, n, "drop, pickup and throw", func(path string, n ast.Node) {
+				d.list(path, n, "drop, pickup, throw and fire", func(path string, n ast.Node) {
 					var name string
-					word(&name, "drop", "pickup", "throw")(d, path, n)
+					word(&name, "drop", "pickup", "throw", "fire")(d, path, n)
 					a.Do = append(a.Do, Actions[name])
 				})
 				if s, ok := n.(*ast.SequenceNode); ok && len(s.Values) == 0 {
-					d.fault(n, path, "found an empty list, expected some of drop, pickup, throw")
+					d.fault(n, path, "found an empty list, expected some of drop, pickup, throw, fire")
 				}
 			}},
 			field{"for", false, duration(&a.For, time.Second, p.Duration)},
@@ -321,6 +343,7 @@ func (p *parse) fault(into **Fault, pause bool) func(*decoder, string, ast.Node)
 		fields := []field{
 			{"node", false, word(&node, Busiest, Random)},
 			{"gateway", false, word(&gateway, Random)},
+			{"on", false, word(&f.On, Task, Instance)},
 		}
 		if pause {
 			fields = append(fields, field{"for", true, duration(&f.For, 100*time.Millisecond, p.Duration)})

@@ -30,6 +30,7 @@ type Report struct {
 	ClientBytesPerS Quantiles `json:"client_bytes_per_s"`
 	Store           Store     `json:"store"`
 	Layers          Layers    `json:"layers"`
+	Props           Props     `json:"props"`
 	Drill           *Drill    `json:"drill,omitempty"` // of a scenario with faults
 	Cloud           *Cloud    `json:"cloud,omitempty"` // of a world that was deployed
 	Cost            *Cost     `json:"cost,omitempty"`
@@ -169,6 +170,11 @@ type Layers struct {
 	// PropsOwnersPeak is the most nodes at one time that owned Props zones and
 	// no others.
 	PropsOwnersPeak int `json:"props_owners_peak"`
+}
+
+// Props counts items and rockets that nobody carries.
+type Props struct {
+	MovingPeak int `json:"moving_peak"` // in the air at the same time, as the nodes' reports tell
 }
 
 // Cloud is what a deployment came to.

@@ -21,18 +21,23 @@ type Scenario struct {
 	SizeM    [3]float64 // the world reaches from 0, 0, 0 to here
 	SpawnM   [3]float64 // where players are born: the middle of the ground unless the file says otherwise
 	Items    int        // lying about at the start
-	Gateways int
+	Falling  Falling    // besides
+	Gateways int        // at least
 	Groups   []Group
 	Events   []Event
 	Faults   []Trial       // one after the other; the run ends after the last
 	Duration time.Duration // with faults: at most
 
-	Policy      string
-	Zones       int // about how many a policy with a fixed grid begins with; 0 is its own choice
-	NodeActors  int // a node's declared capacity
-	Cooldown    time.Duration
-	ActorCostUS int     // work per actor and tick in the rules, microseconds
-	NodeCPU     float64 // share of a core that each node gets; 0 is no limit
+	Policy     string
+	Zones      int // about how many a policy with a fixed grid begins with; 0 is its own choice
+	NodeActors int // a node's declared capacity
+	// GatewayClients is for how many clients a gateway is meant, before another
+	// is launched; 0 is the planner's default.
+	GatewayClients int
+	ViewHz         int // views a second of each client; 0 is one a tick
+	Cooldown       time.Duration
+	ActorCostUS    int     // work per actor and tick in the rules, microseconds
+	NodeCPU        float64 // share of a core that each node gets; 0 is no limit
 
 	Expect []Expectation
 }
@@ -44,10 +49,21 @@ type Group struct {
 	JoinAt   time.Duration
 	JoinOver time.Duration
 	Behave   string // one of Behaviours
+	// Asleep players have been here before: at the start they sleep, evenly all
+	// over the world. Others are born at the spawn.
+	Asleep bool
 
 	Trace   *Trace // instead of the above
 	Copies  int
 	OriginM [3]float64 // of the trace's coordinates
+}
+
+// Falling is what is in the air when the world begins: items, evenly all over
+// the world, from FromM to ToM above the ground, at rest. They fall as soon as
+// there is a node.
+type Falling struct {
+	Items      int
+	FromM, ToM float64
 }
 
 // Players is how many players the group has.
@@ -61,13 +77,14 @@ func (g *Group) Players() int {
 // What players of a Group do while no event tells them otherwise.
 const (
 	Wander = "wander" // stroll about where they are
+	Roam   = "roam"   // stroll about all over the world
 	Stand  = "stand"  // stand still
 	// Shuttle is to run over the plane x = SpawnM[0] and back each second.
 	Shuttle = "shuttle"
 )
 
 // Behaviours are the values of Group.Behave.
-var Behaviours = []string{Wander, Stand, Shuttle}
+var Behaviours = []string{Wander, Roam, Stand, Shuttle}
 
 // Event is one thing that happens; one of its pointers is set.
 type Event struct {
@@ -99,6 +116,9 @@ type Act struct {
 type Fault struct {
 	Role   mesh.Role
 	Victim string        // Busiest or Random
+	// On prefers those that run as a Task or on an Instance of the cloud; empty is
+	// all, as is what nobody runs on.
+	On string
 	For    time.Duration // of a pause
 }
 
@@ -106,6 +126,12 @@ type Fault struct {
 const (
 	Busiest = "busiest" // the node that owns the most actors
 	Random  = "random"  // any of those that own a zone; any ready gateway
+)
+
+// What a victim runs on.
+const (
+	Task     = "task"     // of ECS
+	Instance = "instance" // of EC2
 )
 
 // Trial is a fault that is done Times times while the crowd plays, each time
@@ -157,7 +183,8 @@ func (s *Scenario) Shard(origin time.Time) mesh.Shard {
 const litterM = 30
 
 // Genesis returns what the world holds before anybody comes: Items items, on
-// the ground, half of them all over the world and half about the spawn.
+// the ground, half of them all over the world and half about the spawn; those
+// that fall; and the players who sleep.
 func (s *Scenario) Genesis() []mesh.Entity {
 	bounds, spawn := mesh.Box{Max: Vec(s.SizeM)}, Vec(s.SpawnM)
 	items := world.Scatter(s.Seed, s.Items, bounds, spawn, 0)
@@ -165,7 +192,30 @@ func (s *Scenario) Genesis() []mesh.Entity {
 	for i := 1; i < len(items); i += 2 {
 		items[i] = near[i]
 	}
-	return items
+	falling := world.Scatter(s.Seed, s.Items+s.Falling.Items, bounds, spawn, 0)[s.Items:]
+	for i, e := range falling {
+		e.Flags |= mesh.Flying
+		e.Pos.Z = Vec([3]float64{2: s.Falling.FromM + (s.Falling.ToM-s.Falling.FromM)*float64(i)/float64(len(falling))}).Z
+		items = append(items, e)
+	}
+	return append(items, s.sleepers()...)
+}
+
+// sleepers returns the bodies of the players who begin asleep.
+func (s *Scenario) sleepers() (bodies []mesh.Entity) {
+	beds := world.Scatter(^s.Seed, s.Players(), mesh.Box{Max: Vec(s.SizeM)}, mesh.Vec{}, 0)
+	next := mesh.PlayerID(1)
+	for i := range s.Groups {
+		for range s.Groups[i].Players() {
+			if s.Groups[i].Asleep {
+				e := world.Tavern{}.Born(next, Vec(s.SpawnM), s.Seed)
+				e.Pos, e.Flags = beds[next-1].Pos, mesh.Asleep
+				bodies = append(bodies, e)
+			}
+			next++
+		}
+	}
+	return bodies
 }
 
 // Resized returns s with n scripted players, shared out among its groups as

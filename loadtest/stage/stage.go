@@ -37,11 +37,11 @@ func Config(s *scenario.Scenario) (local.Config, error) {
 	if err != nil {
 		return local.Config{}, fmt.Errorf("cannot find this program to start nodes with: %w", err)
 	}
-	items := s.Genesis()
+	all, spawn := s.Genesis(), scenario.Vec(s.SpawnM)
 	return local.Config{
-		Shard: s.Shard(time.Now()), Policy: s.Policy, Zones: s.Zones, NodeActors: s.NodeActors, Cooldown: s.Cooldown, Gateways: s.Gateways,
+		Shard: s.Shard(time.Now()), Policy: s.Policy, Zones: s.Zones, NodeActors: s.NodeActors, Cooldown: s.Cooldown, Gateways: s.Gateways, GatewayClients: s.GatewayClients, ViewHz: s.ViewHz,
 		ActorCostUS: s.ActorCostUS, NodeCPU: int(s.NodeCPU*1000 + 0.5),
-		Chunks: func(zone mesh.Box) [][]byte { return chunks(items, zone) },
+		Chunks: func(zone mesh.Box) [][]byte { return chunks(all, zone, spawn) },
 		Command: func(r mesh.Role) []string {
 			if r == mesh.RoleGateway {
 				return []string{self, GatewayCommand}
@@ -52,12 +52,16 @@ func Config(s *scenario.Scenario) (local.Config, error) {
 	}, nil
 }
 
-// chunks returns the snapshot of a zone that holds those of all that lie in it.
-func chunks(all []mesh.Entity, zone mesh.Box) [][]byte {
-	state := replication.NewState()
+// chunks returns the snapshot of a zone that holds those of all that are in it.
+// The zone with the spawn is the cradle, whose roster names all players.
+func chunks(all []mesh.Entity, zone mesh.Box, spawn mesh.Vec) [][]byte {
+	state, cradle := replication.NewState(), zone.Contains(spawn)
 	for _, e := range all {
 		if zone.Contains(e.Pos) {
 			state.Entities[e.ID] = e
+		}
+		if p := e.ID.Player(); p != 0 && cradle {
+			state.Born[p] = struct{}{}
 		}
 	}
 	return replication.Chunks(state.Encode(nil), store.MaxChunkBytes)

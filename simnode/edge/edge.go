@@ -168,7 +168,11 @@ func (h *host) runGateway(o options.Gateway) error {
 	if err != nil {
 		return err
 	}
-	s, err := h.newService(o.Process, gateway.New(gateway.DefaultConfig(o.Clients), self), self, layout)
+	cfg := gateway.DefaultConfig(o.Clients)
+	if o.ViewHz > 0 {
+		cfg.ViewEveryTicks = max(uint64(layout.Shard.TickHz)/uint64(o.ViewHz), 1)
+	}
+	s, err := h.newService(o.Process, gateway.New(cfg, self), self, layout)
 	if err != nil {
 		return err
 	}
