@@ -101,7 +101,7 @@ func (w *World) moveActor(s int32) {
 		v.Z -= l.pull
 	}
 	v = capped(v, l.MaxSpeed)
-	step := perTick(v, l.hz)
+	step := l.perTick(v)
 	if !ship {
 		step = step.Add(w.crowd(s, p))
 	}

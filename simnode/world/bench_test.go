@@ -58,7 +58,7 @@ func BenchmarkMovingProps(b *testing.B) {
 					b.StopTimer()
 					for _, s := range w.lists[flying] {
 						w.pos[s].Z, w.vel[s].Z = int32(mix(uint64(w.id[s]))%uint64(60*m)), 8*m
-						w.seen[s].pos, w.seen[s].vel = w.pos[s], w.vel[s]
+						w.air[w.airAt[s]] = spot{pos: w.pos[s], vel: w.vel[s], ref: s}
 					}
 					b.StartTimer()
 				}

@@ -15,14 +15,14 @@ const densitySamples = 2048
 // quantiles of a sample by id, counts are of all; it does not depend on slots.
 // The result is the caller's.
 func (w *World) Density() mesh.Density {
-	n := len(w.lists[flying]) + len(w.lists[acting]) + len(w.lists[riding])
+	n := len(w.lists[flying]) + len(w.lists[burning]) + len(w.lists[acting]) + len(w.lists[riding])
 	if n == 0 {
 		return mesh.Density{}
 	}
 	every := uint64((n + densitySamples - 1) / densitySamples)
 	xs, ys := w.samples[0][:0], w.samples[1][:0]
 	for ; len(xs) == 0; every = 1 { // a sample may be empty, all are not
-		for _, c := range [...]class{flying, acting, riding} {
+		for _, c := range [...]class{flying, burning, acting, riding} {
 			for _, s := range w.lists[c] {
 				if mix(uint64(w.id[s]))%every == 0 {
 					xs, ys = append(xs, w.pos[s].X), append(ys, w.pos[s].Y)
@@ -34,7 +34,7 @@ func (w *World) Density() mesh.Density {
 	d := mesh.Density{XEdges: edges(xs), YEdges: edges(ys)}
 	nx, ny := len(d.XEdges)-1, len(d.YEdges)-1
 	d.Counts = make([]uint16, nx*ny)
-	for _, c := range [...]class{flying, acting, riding} {
+	for _, c := range [...]class{flying, burning, acting, riding} {
 		for _, s := range w.lists[c] {
 			i := cell(d.YEdges, w.pos[s].Y)*nx + cell(d.XEdges, w.pos[s].X)
 			if d.Counts[i] < math.MaxUint16 {

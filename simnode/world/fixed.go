@@ -50,15 +50,17 @@ func scale(v mesh.Vec, num, den int64) mesh.Vec {
 	return mesh.Vec{X: f(v.X), Y: f(v.Y), Z: f(v.Z)}
 }
 
-// perTick returns how far a velocity, of at most 2³⁰ a second, goes in a tick.
-func perTick(v mesh.Vec, hz int32) mesh.Vec {
-	f := func(c int32) int32 {
-		if c < 0 {
-			return (c - hz/2) / hz
-		}
-		return (c + hz/2) / hz
-	}
-	return mesh.Vec{X: f(v.X), Y: f(v.Y), Z: f(v.Z)}
+// perTick returns how far a velocity, of at most 2³⁰ a second, goes in a tick,
+// each part to the nearest: by the inverse of hz, which is exact for numbers of
+// 31 bits (Granlund, Montgomery 1994).
+func (l *limits) perTick(v mesh.Vec) mesh.Vec {
+	return mesh.Vec{X: l.divideHz(v.X), Y: l.divideHz(v.Y), Z: l.divideHz(v.Z)}
+}
+
+func (l *limits) divideHz(c int32) int32 {
+	sign := c >> 31
+	q := int32((int64(c^sign-sign) + int64(l.hz/2)) * l.inverse >> (l.places & 63))
+	return q ^ sign - sign
 }
 
 // short reports that v is no longer than limit, whatever v's parts.

@@ -1,6 +1,7 @@
 package world
 
 import (
+	"math"
 	"math/bits"
 
 	"weft/control/mesh"
@@ -10,12 +11,14 @@ import (
 type spot struct {
 	pos, vel mesh.Vec
 	ref      int32 // a resident's slot; or, complemented, a place among the ghosts
+	own      bool  // in slots.air: its state is no longer this, acts have changed it
 }
 
 // grid finds spots by their cell on the ground: square columns of 1<<shift
 // units, row by row along X where they cover few enough cells, else hashed so
 // that neighbours along X stay neighbours in memory. Spots are sorted by
-// counting. The buffers are used again each tick.
+// counting, which costs least where they come nearly sorted. The buffers are
+// used again each tick.
 type grid struct {
 	shift  uint
 	mask   uint32
@@ -39,15 +42,18 @@ func (g *grid) add(s spot) { g.in = append(g.in, s) }
 const scatterStride = 0x9e3779b1
 
 // shape chooses the number of buckets and the stride for what was added.
-func (g *grid) shape() {
-	n := uint64(max(len(g.in), 8))
+func (g *grid) shape(parts *[2][]spot) {
+	total := len(parts[0]) + len(parts[1])
+	n := uint64(max(total, 8))
 	cells := 2 * n
 	g.stride = scatterStride
-	if len(g.in) > 0 {
-		lo, hi := g.in[0].pos, g.in[0].pos
-		for i := range g.in {
-			p := &g.in[i].pos
-			lo.X, lo.Y, hi.X, hi.Y = min(lo.X, p.X), min(lo.Y, p.Y), max(hi.X, p.X), max(hi.Y, p.Y)
+	if total > 0 {
+		lo, hi := mesh.Vec{X: math.MaxInt32, Y: math.MaxInt32}, mesh.Vec{X: math.MinInt32, Y: math.MinInt32}
+		for _, in := range parts {
+			for i := range in {
+				p := &in[i].pos
+				lo.X, lo.Y, hi.X, hi.Y = min(lo.X, p.X), min(lo.Y, p.Y), max(hi.X, p.X), max(hi.Y, p.Y)
+			}
 		}
 		wide := uint64(int64(hi.X>>g.shift) - int64(lo.X>>g.shift) + 1)
 		high := uint64(int64(hi.Y>>g.shift) - int64(lo.Y>>g.shift) + 1)
@@ -62,27 +68,36 @@ func (g *grid) shape() {
 	g.mask = uint32(len(g.start) - 2)
 }
 
-// build sorts what was added since reset.
-func (g *grid) build() {
-	g.shape()
-	clear(g.start)
-	for i := range g.in {
-		p := &g.in[i].pos
-		g.start[g.bucket(p.X>>g.shift, p.Y>>g.shift)]++
+// build sorts what is kept and what was added since reset.
+func (g *grid) build(kept []spot) {
+	parts := [2][]spot{kept, g.in}
+	g.shape(&parts)
+	start, shift, stride, mask := g.start, g.shift&31, g.stride, g.mask
+	clear(start)
+	for _, in := range parts {
+		for i := range in {
+			p := &in[i].pos
+			start[(uint32(p.X>>shift)+uint32(p.Y>>shift)*stride)&mask]++
+		}
 	}
 	var sum int32
-	for b := range g.start {
-		sum, g.start[b] = sum+g.start[b], sum+g.start[b]
+	for b, n := range start {
+		sum += n
+		start[b] = sum
 	}
-	if cap(g.spots) < len(g.in) {
-		g.spots = make([]spot, cap(g.in))
+	total := len(kept) + len(g.in)
+	if cap(g.spots) < total {
+		g.spots = make([]spot, total+total/4)
 	}
-	g.spots = g.spots[:len(g.in)]
-	for i := len(g.in) - 1; i >= 0; i-- {
-		p := &g.in[i].pos
-		b := g.bucket(p.X>>g.shift, p.Y>>g.shift)
-		g.start[b]--
-		g.spots[g.start[b]] = g.in[i]
+	g.spots = g.spots[:total]
+	for k := len(parts) - 1; k >= 0; k-- {
+		in := parts[k]
+		for i := len(in) - 1; i >= 0; i-- {
+			p := &in[i].pos
+			b := (uint32(p.X>>shift) + uint32(p.Y>>shift)*stride) & mask
+			start[b]--
+			g.spots[start[b]] = in[i]
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ func TestGridEqualsAllPairs(t *testing.T) {
 				all = append(all, place("spot"))
 				g.add(spot{pos: all[i], ref: int32(i)})
 			}
-			g.build()
+			g.build(nil)
 			g.mark()
 			for range 10 {
 				p, q := place("p"), mesh.Vec{}
@@ -172,5 +172,22 @@ func TestDensity(t *testing.T) {
 	one.Put(player(1, mesh.Meters(5, 6, 0)))
 	if d := one.Density(); !slices.Equal(d.XEdges, []int32{5 * m, 5*m + 1}) || !slices.Equal(d.Counts, []uint16{1}) {
 		t.Fatal(d)
+	}
+}
+
+// Velocities are divided by multiplying; it must be what dividing gives.
+func TestPerTickIsExact(t *testing.T) {
+	for _, hz := range []uint32{1, 2, 3, 7, 10, 20, 30, 60, 64, 100, 127, 128, 999, 1000, 1 << 20} {
+		l := newLimits(Tavern{}.Limits(), Config{TickHz: hz})
+		for i := range uint64(20_000) {
+			v := int32(mix(i)) >> (i % 24)
+			if i < 4000 {
+				v = int32(i) - 2000
+			}
+			v = min(max(v, -1<<30), 1<<30)
+			if got, want := l.divideHz(v), int32(divRound(int64(v), int64(hz))); got != want {
+				t.Fatalf("%d at %d Hz: %d, want %d", v, hz, got, want)
+			}
+		}
 	}
 }

@@ -8,87 +8,124 @@ import "weft/control/mesh"
 // moveProps moves everything in the air: items in the order of the grid, so
 // that neighbours are near in memory, then what nobody sees yet, and rockets.
 func (w *World) moveProps() {
+	air := w.air[:0] // the grid has its own copies
 	for i := range w.props.spots {
-		switch o := &w.props.spots[i]; {
-		case o.ref < 0:
-		case !w.dirty[o.ref]:
-			w.fly(o.ref, o.pos, o.vel)
-		case w.class[o.ref] == flying:
-			w.fly(o.ref, w.pos[o.ref], w.vel[o.ref])
+		o := &w.props.spots[i]
+		s, p, v := o.ref, o.pos, o.vel
+		if s < 0 {
+			continue
+		}
+		if o.own {
+			if w.class[s] != flying {
+				w.airAt[s] = -1
+				continue
+			}
+			p, v = w.pos[s], w.vel[s]
+		}
+		p, v = w.fly(s, p, v)
+		w.pos[s], w.vel[s], w.airAt[s] = p, v, int32(len(air))
+		air = append(air, spot{pos: p, vel: v, ref: s})
+	}
+	w.air = air
+	for _, id := range w.touched {
+		if s, ok := w.at.get(id); ok && s >= 0 && w.dirty[s] && w.class[s] == flying && w.airAt[s] < 0 {
+			w.pos[s], w.vel[s] = w.fly(s, w.pos[s], w.vel[s])
+			w.lift(s, w.pos[s], w.vel[s])
 		}
 	}
-	for _, s := range w.lists[flying] {
-		if w.id[s].Kind() == mesh.KindRocket {
-			w.flyRocket(s)
-		} else if w.dirty[s] && w.seenClass[s] != flying {
-			w.fly(s, w.pos[s], w.vel[s])
-		}
+	for _, s := range w.lists[burning] {
+		w.flyRocket(s)
 	}
 }
 
-// fly moves the item in slot s from p at velocity v, which are its own:
-// contacts, gravity, what it hits, the ground.
-func (w *World) fly(s int32, p, v mesh.Vec) {
+// fly moves the item in slot s from p at velocity v, which are its own, and
+// returns what they become: contacts, gravity, what it hits, the ground.
+func (w *World) fly(s int32, p, v mesh.Vec) (mesh.Vec, mesh.Vec) {
 	l := &w.lim
-	v, step := w.contacts(s, p, v)
+	v, step, met := w.contacts(s, p, v)
 	v.Z -= l.pull
-	v = capped(v, l.MaxSpeed)
-	d := perTick(v, l.hz).Add(step)
-	h := w.sweep(s, p, d)
-	if h.any {
-		d = scale(d, h.at, sweepUnit)
-		w.meet(s, h, v)
-		v = w.bounce(v, h)
+	if !short(v, l.MaxSpeed) {
+		v = capped(v, l.MaxSpeed)
 	}
-	to := moved(p, d, &w.cfg.Bounds)
-	if to != p.Add(d) && !h.any { // a wall, or the ground
+	want := l.perTick(v)
+	if met {
+		want = want.Add(step)
+	}
+	hitAny := false
+	if w.mayMeet(p, want) {
+		if h := w.sweep(s, p, want); h.any {
+			hitAny = true
+			want = scale(want, h.at, sweepUnit)
+			w.meet(s, h, v)
+			v = w.bounce(v, h)
+		}
+	}
+	to := moved(p, want, &w.cfg.Bounds)
+	want = p.Add(want)
+	if to != want && !hitAny { // a wall, or the ground
 		wall := func(v, to, want int32) int32 {
 			if to == want {
 				return v
 			}
 			return -v * l.Restitution / 256
 		}
-		want := p.Add(d)
 		v.X, v.Y, v.Z = wall(v.X, to.X, want.X), wall(v.Y, to.Y, want.Y), wall(v.Z, to.Z, want.Z)
 	}
 	if to.Z <= l.floor {
 		to.Z = l.floor
-		if v.Z < 0 {
-			v.Z = -v.Z * l.Restitution / 256
-		}
-		if v.Z <= 2*l.pull {
-			v.Z = 0
-		}
-		drag := int64(l.GroundDrag)
-		v.X -= int32(min(int64(l.hz)*256, drag) * int64(v.X) / (256 * int64(l.hz)))
-		v.Y -= int32(min(int64(l.hz)*256, drag) * int64(v.Y) / (256 * int64(l.hz)))
-		if v.Z == 0 && short(v, l.RestSpeed) && !h.any {
-			w.fallen = append(w.fallen, s)
-		}
+		v = w.onGround(s, v, hitAny)
 	}
-	w.pos[s], w.vel[s] = to, v
+	return to, v
+}
+
+// onGround returns the velocity v of the item in slot s after it has touched
+// the ground, and lays it down if it is slow and has hit nothing.
+func (w *World) onGround(s int32, v mesh.Vec, hit bool) mesh.Vec {
+	l := &w.lim
+	if v.Z < 0 {
+		v.Z = -v.Z * l.Restitution / 256
+	}
+	if v.Z <= 2*l.pull {
+		v.Z = 0
+	}
+	drag := min(int64(l.hz)*256, int64(l.GroundDrag))
+	v.X -= int32(drag * int64(v.X) / (256 * int64(l.hz)))
+	v.Y -= int32(drag * int64(v.Y) / (256 * int64(l.hz)))
+	if v.Z == 0 && short(v, l.RestSpeed) && !hit {
+		w.fallen = append(w.fallen, s)
+	}
+	return v
 }
 
 // contacts returns the velocity v of the item in slot s at p after it has met
-// the items around it, all of one mass, and how far they push it.
-func (w *World) contacts(s int32, p, v mesh.Vec) (mesh.Vec, mesh.Vec) {
+// the items around it, all of one mass, how far they push it, and whether there
+// were any.
+func (w *World) contacts(s int32, p, v mesh.Vec) (mesh.Vec, mesh.Vec, bool) {
 	g := &w.props
 	reach := 2 * w.lim.PropRadius
 	reach2 := int64(reach) * int64(reach)
 	keep := 256 + int64(w.lim.Restitution)
 	var vx, vy, vz, px, py, pz, n int64
-	x0, x1 := (p.X-reach)>>g.shift, (p.X+reach)>>g.shift
-	for row := (p.Y - reach) >> g.shift; row <= (p.Y+reach)>>g.shift; row++ {
-		a, b := g.row(x0, x1, row)
+	shift := g.shift & 31
+	x0, x1 := (p.X-reach)>>shift, (p.X+reach)>>shift
+	for row := (p.Y - reach) >> shift; row <= (p.Y+reach)>>shift; row++ {
+		var a, b []spot
+		first := g.bucket(x0, row)
+		if last := first + uint32(x1-x0); last <= g.mask {
+			a = g.spots[g.start[first]:g.start[last+1]]
+		} else {
+			a, b = g.row(x0, x1, row)
+		}
 		for {
 			for i := range a {
 				o := &a[i]
-				if x := p.X - o.pos.X; x >= reach || x <= -reach {
+				x, y, z := p.X-o.pos.X, p.Y-o.pos.Y, p.Z-o.pos.Z
+				if (x+reach-1)|(reach-1-x)|(y+reach-1)|(reach-1-y)|(z+reach-1)|(reach-1-z) < 0 { // one is out of reach
 					continue
 				}
-				dx, dy, dz := int64(p.X-o.pos.X), int64(p.Y-o.pos.Y), int64(p.Z)-int64(o.pos.Z)
+				dx, dy, dz := int64(x), int64(y), int64(z)
 				d2 := dx*dx + dy*dy + dz*dz
-				if d2 >= reach2 || o.ref == s || o.pos.Y>>g.shift != row {
+				if d2 >= reach2 || o.ref == s || o.pos.Y>>shift != row {
 					continue
 				}
 				if d2 == 0 {
@@ -110,12 +147,12 @@ func (w *World) contacts(s int32, p, v mesh.Vec) (mesh.Vec, mesh.Vec) {
 		}
 	}
 	if n == 0 {
-		return v, mesh.Vec{}
+		return v, mesh.Vec{}, false
 	}
 	ease := (n + 1) / 2
 	v = mesh.Vec{X: clamp32(int64(v.X) + vx/ease), Y: clamp32(int64(v.Y) + vy/ease), Z: clamp32(int64(v.Z) + vz/ease)}
 	push := mesh.Vec{X: clamp32(px / ease), Y: clamp32(py / ease), Z: clamp32(pz / ease)}
-	return capped(v, w.lim.MaxSpeed), capped(push, w.lim.PropRadius/2)
+	return capped(v, w.lim.MaxSpeed), capped(push, w.lim.PropRadius/2), true
 }
 
 // flyRocket moves the rocket in slot s, straight, and bursts it at the first
@@ -123,7 +160,7 @@ func (w *World) contacts(s int32, p, v mesh.Vec) (mesh.Vec, mesh.Vec) {
 func (w *World) flyRocket(s int32) {
 	l := &w.lim
 	p, v := w.pos[s], w.vel[s]
-	d := perTick(v, l.hz)
+	d := l.perTick(v)
 	h := w.sweep(s, p, d)
 	if h.any {
 		d = scale(d, h.at, sweepUnit)

@@ -1,6 +1,10 @@
 package world
 
-import "weft/control/mesh"
+import (
+	"math/bits"
+
+	"weft/control/mesh"
+)
 
 // Rules is where a studio puts its own game. Every method is a pure function
 // of its arguments; random is a hash of seed, tick and entity.
@@ -80,6 +84,9 @@ type limits struct {
 	floor    int32
 	pull     int32 // change of speed by gravity
 	walkStep int32 // how far a hit looks ahead of an actor
+	meeting  int32 // how near to an actor's middle a prop's way is that may meet it
+	inverse  int64 // of hz, see perTick
+	places   uint
 	fuse     mesh.Tick
 	cooldown uint16
 	command  uint8
@@ -114,6 +121,9 @@ func newLimits(l Limits, cfg Config) limits {
 		cooldown: uint16(ticks(l.CooldownMillis, 1<<16-1)),
 		command:  uint8(ticks(l.CommandMillis, 1<<8-1)),
 	}
+	d.meeting = l.BodyRadius + l.PropRadius + d.walkStep
+	d.places = uint(31 + bits.Len64(uint64(hz-1)))
+	d.inverse = int64((uint64(1)<<d.places + uint64(hz) - 1) / uint64(hz))
 	body := max(l.BodyRadius, l.ShipRadius, l.BodyHeight, l.ShipHeight)
 	d.radius = step + max(l.BlastRadius, body+l.PropRadius+d.walkStep, 2*l.BodyRadius, 2*l.PropRadius)
 	return d

@@ -1,6 +1,7 @@
 package world
 
 import (
+	"math"
 	"math/bits"
 
 	"weft/control/mesh"
@@ -12,7 +13,8 @@ type class uint8
 
 const (
 	resting class = iota // an item that lies
-	flying               // a free item or rocket in motion
+	flying               // a free item in motion
+	burning              // a rocket
 	acting               // a free player, NPC or ship
 	riding               // an actor on a deck
 	held                 // an item in a hand or in a hold
@@ -28,14 +30,17 @@ func classOf(id mesh.EntityID, f mesh.Flags, carrier mesh.EntityID) class {
 		return acting
 	case carrier != 0:
 		return held
-	case f&mesh.Flying != 0 || id.Kind() == mesh.KindRocket:
+	case id.Kind() == mesh.KindRocket:
+		return burning
+	case f&mesh.Flying != 0:
 		return flying
 	}
 	return resting
 }
 
-// sight is what others see of an entity in this tick: its state at the end of
-// the last, whatever acts have done since.
+// sight is what others see of an actor in this tick: its state at the end of
+// the last, whatever acts have done since. Of an item in the air they see its
+// spot in slots.air.
 type sight struct {
 	pos, vel mesh.Vec
 	carrier  mesh.EntityID
@@ -67,7 +72,12 @@ type slots struct {
 	seen      []sight
 	seenClass []class
 	dirty     []bool // listed in World.touched
-	lists     [classes][]int32
+	// air holds the items that others see fly, in the order of the last Step's
+	// grid, so that they are found, moved and sorted anew with neighbours side by
+	// side in memory. One that left in between has the ref vacant.
+	air   []spot
+	airAt []int32 // by slot: its place in air, or -1
+	lists [classes][]int32
 }
 
 // insert gives e a new slot, seen by others as it is.
@@ -85,8 +95,29 @@ func (t *slots) insert(e *mesh.Entity) int32 {
 	t.seenClass, t.dirty = append(t.seenClass, c), append(t.dirty, false)
 	t.class, t.place = append(t.class, c), append(t.place, int32(len(t.lists[c])))
 	t.lists[c] = append(t.lists[c], s)
+	t.airAt = append(t.airAt, -1)
+	if c == flying {
+		t.lift(s, e.Pos, e.Vel)
+	}
 	t.store(s, e)
 	return s
+}
+
+// vacant is no slot, and no ghost either.
+const vacant = math.MinInt32
+
+// lift lets others see the item in slot s fly.
+func (t *slots) lift(s int32, p, v mesh.Vec) {
+	t.airAt[s] = int32(len(t.air))
+	t.air = append(t.air, spot{pos: p, vel: v, ref: s})
+	t.seen[s].carrier = 0
+}
+
+// land undoes lift.
+func (t *slots) land(s int32) {
+	if i := t.airAt[s]; i >= 0 {
+		t.air[i].ref, t.airAt[s] = vacant, -1
+	}
 }
 
 // store sets the state of slot s, which keeps its id.
@@ -132,11 +163,15 @@ func (t *slots) unlist(s int32) {
 // drop frees slot s; the last one moves into it.
 func (t *slots) drop(s int32) {
 	t.unlist(s)
+	t.land(s)
 	t.at.remove(t.id[s])
 	n := int32(len(t.id)) - 1
 	if s != n {
 		t.at.put(t.id[n], s)
 		t.lists[t.class[n]][t.place[n]] = s
+		if i := t.airAt[n]; i >= 0 {
+			t.air[i].ref = s
+		}
 	}
 	t.id, t.carrier = fill(t.id, s), fill(t.carrier, s)
 	t.pos, t.vel = fill(t.pos, s), fill(t.vel, s)
@@ -145,7 +180,7 @@ func (t *slots) drop(s int32) {
 	t.data, t.cold = fill(t.data, s), fill(t.cold, s)
 	t.class, t.place = fill(t.class, s), fill(t.place, s)
 	t.seen, t.seenClass = fill(t.seen, s), fill(t.seenClass, s)
-	t.dirty = fill(t.dirty, s)
+	t.dirty, t.airAt = fill(t.dirty, s), fill(t.airAt, s)
 }
 
 // fill overwrites element s with the last, which it takes off.

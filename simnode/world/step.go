@@ -155,6 +155,9 @@ func (w *World) release(s int32, p, v mesh.Vec, tick mesh.Tick) {
 func (w *World) touch(s int32) {
 	if !w.dirty[s] {
 		w.dirty[s] = true
+		if i := w.airAt[s]; i >= 0 {
+			w.air[i].own = true
+		}
 		w.touched = append(w.touched, w.id[s])
 	}
 }
@@ -164,10 +167,10 @@ func (w *World) look() {
 	w.actors.reset()
 	w.props.reset()
 	w.ships = w.ships[:0]
-	for _, c := range [...]class{flying, acting, riding} {
+	for _, c := range [...]class{acting, riding} {
 		for _, s := range w.lists[c] {
 			if !w.dirty[s] {
-				w.sees(c, w.id[s], spot{w.seen[s].pos, w.seen[s].vel, s})
+				w.sees(c, w.id[s], spot{pos: w.seen[s].pos, vel: w.seen[s].vel, ref: s})
 			}
 		}
 	}
@@ -175,24 +178,25 @@ func (w *World) look() {
 	w.touched = slices.Compact(w.touched) // one may have left and come back
 	for _, id := range w.touched {
 		if s, ok := w.at.get(id); ok && s >= 0 && w.dirty[s] {
-			w.sees(w.seenClass[s], id, spot{w.seen[s].pos, w.seen[s].vel, s})
+			w.sees(w.seenClass[s], id, spot{pos: w.seen[s].pos, vel: w.seen[s].vel, ref: s})
 		}
 	}
 	for i := range w.ghosts {
 		if g := &w.ghosts[i]; g.class == flying || g.class == acting || g.class == riding {
-			w.sees(g.class, g.ID, spot{g.Pos, g.Vel, ^int32(i)})
+			w.sees(g.class, g.ID, spot{pos: g.Pos, vel: g.Vel, ref: ^int32(i)})
 		}
 	}
-	w.actors.build()
-	w.props.build()
-	if len(w.lists[flying]) > 0 {
+	w.actors.build(nil)
+	w.air = slices.DeleteFunc(w.air, func(o spot) bool { return o.ref == vacant })
+	w.props.build(w.air)
+	if len(w.lists[flying])+len(w.lists[burning]) > 0 {
 		w.actors.mark()
 	}
 }
 
 func (w *World) sees(c class, id mesh.EntityID, s spot) {
 	switch {
-	case c == flying && id.Kind() == mesh.KindItem:
+	case c == flying && s.ref < 0:
 		w.props.add(s)
 	case c != acting && c != riding:
 	case id.Kind() == mesh.KindShip:
@@ -218,6 +222,7 @@ func (w *World) settle() {
 		w.vel[s], w.data[s] = mesh.Vec{}, 0
 		w.cold[s].placed = w.tick
 		w.reclass(s)
+		w.land(s)
 		w.out.Durable = append(w.out.Durable, w.id[s])
 	}
 	for _, id := range w.burnt {
@@ -253,7 +258,7 @@ func (w *World) ride(s int32) {
 
 // show lets the next tick see what this one has made.
 func (w *World) show() {
-	for _, c := range [...]class{flying, acting, riding} {
+	for _, c := range [...]class{acting, riding} {
 		for _, s := range w.lists[c] {
 			w.seen[s] = sight{w.pos[s], w.vel[s], w.carrier[s]}
 		}

@@ -14,19 +14,22 @@ type hit struct {
 	normal mesh.Vec // out of the body, of length 256 at most
 }
 
+// mayMeet rules out at once most ways that meet nobody.
+func (w *World) mayMeet(p, d mesh.Vec) bool {
+	if len(w.ships) > 0 {
+		return true
+	}
+	g := &w.actors
+	return len(g.spots) > 0 && (max(abs(d.X), abs(d.Y))+int64(w.lim.meeting) > 2<<g.shift || !g.clear(p))
+}
+
 // sweep finds the first actor that the prop in slot s meets on its way from p
 // by d, each actor taken to go on as it went: the earliest, then the lowest id.
 func (w *World) sweep(s int32, p, d mesh.Vec) hit {
 	var first hit
-	if g := &w.actors; len(g.spots) > 0 {
-		reach := w.lim.BodyRadius + w.lim.PropRadius + w.lim.walkStep
-		cell := int64(1) << g.shift
-		if max(abs(d.X), abs(d.Y))+int64(reach) > 2*cell || !g.clear(p) {
-			w.around(g, p, p.Add(d), reach, func(o *spot) {
-				w.test(&first, s, p, d, o, w.lim.BodyRadius, w.lim.BodyHeight)
-			})
-		}
-	}
+	w.around(&w.actors, p, p.Add(d), w.lim.meeting, func(o *spot) {
+		w.test(&first, s, p, d, o, w.lim.BodyRadius, w.lim.BodyHeight)
+	})
 	for i := range w.ships {
 		w.test(&first, s, p, d, &w.ships[i], w.lim.ShipRadius, w.lim.ShipHeight)
 	}

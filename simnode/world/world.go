@@ -221,7 +221,7 @@ func (w *World) Len() (awake, asleep int) { return len(w.id), len(w.asleep) }
 // Load counts what a report tells of a zone: awake actors, props that nothing
 // carries, the flying among them, and sleeping bodies.
 func (w *World) Load() (actors, props, moving, asleep int) {
-	moving = len(w.lists[flying])
+	moving = len(w.lists[flying]) + len(w.lists[burning])
 	return len(w.lists[acting]) + len(w.lists[riding]), moving + len(w.lists[resting]), moving, w.bodies
 }
 

@@ -187,7 +187,7 @@ func TestSteadyTickAllocatesNothing(t *testing.T) {
 	throw := func() {
 		for _, s := range w.lists[flying] { // all up again, so that it never ends
 			if w.pos[s].Z < m {
-				w.vel[s].Z, w.seen[s].vel.Z = 9*m, 9*m
+				w.vel[s].Z, w.air[w.airAt[s]].vel.Z = 9*m, 9*m
 			}
 		}
 		tick++
