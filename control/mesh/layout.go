@@ -1,8 +1,10 @@
 package mesh
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 	"time"
 )
@@ -128,7 +130,8 @@ var ErrInvalidLayout = errors.New("invalid layout")
 // tile the shard's bounds.
 func (l *Layout) Validate() error {
 	fault := func(f string, a ...any) error { return fmt.Errorf("%w: %s", ErrInvalidLayout, fmt.Sprintf(f, a...)) }
-	var covered float64
+	var covered volume
+	active := make([]int, 0, len(l.Zones))
 	for i, z := range l.Zones {
 		if z.ID == 0 || z.ID >= l.NextZone {
 			return fault("zone %d outside 1..%d", z.ID, l.NextZone-1)
@@ -142,26 +145,46 @@ func (l *Layout) Validate() error {
 		if z.Box.Min.X >= z.Box.Max.X || z.Box.Min.Y >= z.Box.Max.Y || z.Box.Min.Z >= z.Box.Max.Z {
 			return fault("zone %d is empty", z.ID)
 		}
-		for _, y := range l.Zones[:i] {
-			if y.State == Active && y.Layer == z.Layer && y.Box.Overlaps(z.Box) {
-				return fault("zones %d and %d overlap", y.ID, z.ID)
-			}
-		}
+		active = append(active, i)
 		if z.Layer == Actors {
-			covered += z.Box.volume()
+			covered.add(z.Box)
+		}
+	}
+	slices.SortFunc(active, func(a, b int) int {
+		return cmp.Or(cmp.Compare(l.Zones[a].Box.Min.X, l.Zones[b].Box.Min.X), cmp.Compare(a, b))
+	})
+	for k, i := range active { // the next ones along X, as far as it reaches
+		y := &l.Zones[i]
+		for _, j := range active[k+1:] {
+			z := &l.Zones[j]
+			if z.Box.Min.X >= y.Box.Max.X {
+				break
+			}
+			if y.Layer == z.Layer && y.Box.Overlaps(z.Box) {
+				return fault("zones %d and %d overlap", min(y.ID, z.ID), max(y.ID, z.ID))
+			}
 		}
 	}
 	if c, ok := l.Zone(Cradle); !ok || c.State != Active || c.Layer != Actors {
 		return fault("zone %d, the cradle, is missing or retired", Cradle)
 	}
-	if whole := l.Shard.Bounds.volume(); covered != whole {
-		return fault("actors zones cover %.0f of %.0f cubic units", covered, whole)
+	var whole volume
+	if whole.add(l.Shard.Bounds); covered != whole {
+		return fault("actors zones cover %.0f of %.0f cubic units", covered.float(), whole.float())
 	}
 	return nil
 }
 
-// volume is exact enough to compare: at most 96 bits of which floats keep the
-// leading 53, summed over boxes that share faces.
-func (b Box) volume() float64 {
-	return float64(int64(b.Max.X)-int64(b.Min.X)) * float64(int64(b.Max.Y)-int64(b.Min.Y)) * float64(int64(b.Max.Z)-int64(b.Min.Z))
+// volume is a sum of cubic units, exact: a box has 96 bits at most.
+type volume struct{ hi, lo uint64 }
+
+// add adds the volume of b, which is not empty.
+func (v *volume) add(b Box) {
+	length := func(lo, hi int32) uint64 { return uint64(int64(hi) - int64(lo)) }
+	hi, lo := bits.Mul64(length(b.Min.X, b.Max.X)*length(b.Min.Y, b.Max.Y), length(b.Min.Z, b.Max.Z))
+	var carry uint64
+	v.lo, carry = bits.Add64(v.lo, lo, 0)
+	v.hi, _ = bits.Add64(v.hi, hi, carry)
 }
+
+func (v volume) float() float64 { return float64(v.hi)*(1<<64) + float64(v.lo) }
