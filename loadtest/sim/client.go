@@ -49,6 +49,11 @@ func (s *Sim) dial(c *client) {
 	if c.at != nil {
 		return
 	}
+	if s.absent {
+		s.after(200*time.Millisecond, func() { s.dial(c) })
+		return
+	}
+	s.ring()
 	if len(gateways) == 0 {
 		s.after(200*time.Millisecond, func() { s.dial(c) })
 		return
@@ -70,6 +75,7 @@ func (s *Sim) dropClient(c *client) {
 	if c.at == nil {
 		return
 	}
+	s.stats.Disconnects++
 	delete(c.at.clients, c.id)
 	c.at = nil
 	clear(c.seen)
@@ -88,16 +94,17 @@ func (s *Sim) toClient(p *proc, e *process.Effect) {
 	}
 	m := e.ServerMessage
 	if m == nil {
-		s.spoken.Write(e.Data)
-		if wire.IsView(e.Data) {
-			if err := wire.DecodeView(e.Data, &c.view); err != nil {
+		b := e.Data
+		s.spoken.Write(b)
+		if wire.IsView(b) {
+			if err := wire.DecodeView(b, &c.view); err != nil {
 				s.fail("a view does not decode: %v", err)
 			}
 			s.look(c, &c.view)
 			return
 		}
 		var err error
-		if m, err = wire.DecodeServer(e.Data); err != nil {
+		if m, err = wire.DecodeServer(b); err != nil {
 			s.fail("a server message does not decode: %v", err)
 			return
 		}
@@ -141,6 +148,7 @@ func (s *Sim) acked(c *client, m *wire.EventAck) {
 
 func (s *Sim) look(c *client, v *wire.View) {
 	c.self = v.Self
+	s.stats.Views++
 	for _, h := range v.Leaves {
 		delete(c.seen, h)
 	}
@@ -150,8 +158,7 @@ func (s *Sim) look(c *client, v *wire.View) {
 	for _, m := range v.Moves {
 		e, ok := c.seen[m.Handle]
 		if !ok {
-			s.fail("player %d is told of handle %d that never entered", c.player, m.Handle)
-			return
+			continue // its own body, or one that is yet to enter
 		}
 		e.Pos = wire.Resolve(e.Pos, m)
 		if m.Changed {
@@ -173,6 +180,10 @@ func (s *Sim) tell(c *client, m wire.ClientMessage) {
 
 // play is what the player does ten times a second.
 func (s *Sim) play(c *client) {
+	if s.absent && c.at != nil {
+		s.tell(c, &wire.Goodbye{})
+		return
+	}
 	if c.at == nil || !c.welcome {
 		return
 	}
@@ -186,10 +197,10 @@ func (s *Sim) play(c *client) {
 		c.command.MoveX, c.command.MoveY = 0, 0 // the end is looked at in peace
 	}
 	s.tell(c, &wire.Steer{Command: c.command})
-	if len(c.open) < 4 && s.chance(0.15) && s.faulting {
+	if len(c.open) < s.cfg.MaxOpen && s.chance(0.15) && s.faulting {
 		s.act(c)
 	}
-	if s.faulting && s.chance(0.002) {
+	if s.faulting && s.chance(s.cfg.Leaving) {
 		s.tell(c, &wire.Goodbye{})
 	}
 }

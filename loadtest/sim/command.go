@@ -14,22 +14,28 @@ import (
 
 // ConfigOf is the configuration of which a seed is run by the command: even
 // seeds under the director, who changes the layout at random and half does
-// things, odd ones under two real planners at once.
+// things, odd ones under two real planners at once; where a seed ends in 7 the
+// world falls asleep on the way.
 func ConfigOf(seed uint64) Config {
 	cfg := DefaultConfig()
 	if seed%2 == 1 {
 		cfg.Planners = 2
+	}
+	if seed%10 == 7 {
+		return SleepConfig()
 	}
 	return cfg
 }
 
 // Command runs seeds; the tags are for kong.
 type Command struct {
-	Seeds  int    `help:"How many seeds to run." default:"100"`
-	First  uint64 `help:"The first seed." default:"1"`
-	Jobs   int    `help:"How many to run at once; 0 is one for each core." default:"0"`
-	Stop   bool   `help:"End at the first violation."`
-	Report string `help:"Write the report as JSON to this file; - is standard output." placeholder:"FILE"`
+	Seeds    int           `help:"How many seeds to run." default:"100"`
+	First    uint64        `help:"The first seed." default:"1"`
+	Jobs     int           `help:"How many to run at once; 0 is one for each core." default:"0"`
+	Stop     bool          `help:"End at the first violation."`
+	Outage   time.Duration `help:"Take the store away for so long in each seed, instead of all other faults." xor:"mode" placeholder:"3h"`
+	Lockstep bool          `help:"Play each seed in step on one node and on meshes of 1, 2, 5 and 16, and want every entity of every tick to be the same." xor:"mode"`
+	Report   string        `help:"Write the report as JSON to this file; - is standard output." placeholder:"FILE"`
 }
 
 // Report is what a command's runs found.
@@ -39,9 +45,11 @@ type Report struct {
 	WallSeconds      float64 `json:"wall_seconds"`
 	SimulatedSeconds float64 `json:"simulated_seconds"`
 	// PerCore is how many simulated seconds a second of one core is worth.
-	PerCore    float64     `json:"simulated_seconds_per_core_second"`
-	Stats      Stats       `json:"stats"`
-	Violations []Violation `json:"violations"`
+	PerCore    float64         `json:"simulated_seconds_per_core_second"`
+	Stats      Stats           `json:"stats"`
+	Outages    []OutageFigures `json:"outages,omitempty"`
+	Lockstep   *LockstepStats  `json:"lockstep,omitempty"`
+	Violations []Violation     `json:"violations"`
 }
 
 // Violation is a promise that a seed broke.
@@ -59,8 +67,8 @@ const maxViolations = 20
 // Main runs the seeds and returns the exit status: 0, 1 if a seed found a
 // violation, 2 if c makes no sense.
 func (c *Command) Main(ctx context.Context, out, errs io.Writer) (int, error) {
-	if c.Seeds < 1 || c.Jobs < 0 {
-		return 2, fmt.Errorf("--seeds is %d and --jobs %d; run at least one seed, on at least one core", c.Seeds, c.Jobs)
+	if c.Seeds < 1 || c.Jobs < 0 || c.Outage < 0 {
+		return 2, fmt.Errorf("--seeds is %d, --jobs %d and --outage %v; run at least one seed, on at least one core, and forwards", c.Seeds, c.Jobs, c.Outage)
 	}
 	r := c.run(ctx, errs)
 	if ctx.Err() != nil {
@@ -68,6 +76,12 @@ func (c *Command) Main(ctx context.Context, out, errs io.Writer) (int, error) {
 	}
 	for _, v := range r.Violations {
 		fmt.Fprintf(out, "seed %d at %.3f s: %s\n  %s\n", v.Seed, v.AtS, v.What, v.Replay)
+	}
+	for _, f := range r.Outages {
+		fmt.Fprintln(out, f)
+	}
+	if r.Lockstep != nil {
+		fmt.Fprintf(out, "in step on meshes of %v nodes: %+v\n", lockstepNodes, *r.Lockstep)
 	}
 	fmt.Fprintf(out, "%d seeds from %d: %d violations; %.0f simulated seconds in %.0f s, %.0f a second of one core\n",
 		r.Seeds, r.First, len(r.Violations), r.SimulatedSeconds, r.WallSeconds, r.PerCore)
@@ -105,9 +119,10 @@ func (c *Command) run(ctx context.Context, errs io.Writer) Report {
 				if over {
 					return
 				}
-				result := Run(seed, ConfigOf(seed))
+				result, note := c.one(seed)
 				mu.Lock()
-				r.add(result)
+				r.add(result, c.mode())
+				note(&r)
 				if time.Since(told) > 10*time.Second {
 					told = time.Now()
 					fmt.Fprintf(errs, "%d of %d seeds, %d violations\n", r.Seeds, c.Seeds, len(r.Violations))
@@ -122,7 +137,43 @@ func (c *Command) run(ctx context.Context, errs io.Writer) Report {
 	return r
 }
 
-func (r *Report) add(result Result) {
+// one runs a seed and returns what its kind of run has to tell besides.
+func (c *Command) one(seed uint64) (Result, func(*Report)) {
+	switch {
+	case c.Outage > 0:
+		cfg := DefaultOutageConfig()
+		cfg.Away = c.Outage
+		result, f := Outage(seed, cfg)
+		return result, func(r *Report) { r.Outages = append(r.Outages, f) }
+	case c.Lockstep:
+		out := Lockstep(seed, lockstepNodes, DefaultLockstepConfig())
+		ran := time.Duration(out.Tick) * time.Second / instantHz
+		result := Result{Seed: seed, Violation: out.Difference, At: ran, Ran: ran}
+		if out.Difference != "" {
+			result.Violation = fmt.Sprintf("mesh of %d nodes: %s", out.Nodes, out.Difference)
+		}
+		return result, func(r *Report) {
+			if r.Lockstep == nil {
+				r.Lockstep = &LockstepStats{}
+			}
+			r.Lockstep.Add(out.Stats)
+		}
+	}
+	return Run(seed, ConfigOf(seed)), func(*Report) {}
+}
+
+// mode is the flag that says which kind of run it is, with a space behind it.
+func (c *Command) mode() string {
+	switch {
+	case c.Outage > 0:
+		return fmt.Sprintf("--outage %v ", c.Outage)
+	case c.Lockstep:
+		return "--lockstep "
+	}
+	return ""
+}
+
+func (r *Report) add(result Result, mode string) {
 	r.Seeds++
 	r.Stats.Add(result.Stats)
 	if result.Violation == "" {
@@ -132,7 +183,7 @@ func (r *Report) add(result Result) {
 	r.SimulatedSeconds += result.At.Seconds()
 	r.Violations = append(r.Violations, Violation{
 		Seed: result.Seed, AtS: result.At.Seconds(), What: result.Violation,
-		Replay: fmt.Sprintf("weft loadtest sim --first %d --seeds 1 --report -", result.Seed),
+		Replay: fmt.Sprintf("weft loadtest sim %s--first %d --seeds 1 --report -", mode, result.Seed),
 		Trace:  result.Trace,
 	})
 }

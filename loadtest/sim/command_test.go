@@ -33,9 +33,17 @@ func TestCommand(t *testing.T) {
 	}
 }
 
+func TestCommandInStep(t *testing.T) {
+	var out, errs strings.Builder
+	c := Command{Seeds: 1, First: 3, Jobs: 1, Lockstep: true, Report: "-"}
+	if status, err := c.Main(context.Background(), &out, &errs); status != 0 || err != nil || !strings.Contains(out.String(), `"lockstep": {`) {
+		t.Fatalf("%d, %v\n%s", status, err, out.String())
+	}
+}
+
 func TestViolationIsReported(t *testing.T) {
 	var r Report
-	r.add(Result{Seed: 9, Violation: "two owners"})
+	r.add(Result{Seed: 9, Violation: "two owners"}, "")
 	if len(r.Violations) != 1 || !strings.Contains(r.Violations[0].Replay, "--first 9 ") {
 		t.Errorf("%+v", r.Violations)
 	}

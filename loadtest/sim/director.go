@@ -20,6 +20,9 @@ func (s *Sim) direct() {
 			s.fail("no layout: %v", err)
 			return
 		}
+		if l.Asleep {
+			return
+		}
 		draft := l.Clone()
 		draft.Version++
 		changed := s.cfg.Planners == 0 && s.takeOver(&draft)

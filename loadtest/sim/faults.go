@@ -204,7 +204,7 @@ func (s *Sim) calm() {
 		p.blind = false
 		s.resume(p)
 	}
-	for len(s.live(mesh.RoleNode)) < 2 {
+	for len(s.live(mesh.RoleNode)) < 2 && !s.cfg.Sleep {
 		s.start("spare", mesh.RoleNode)
 	}
 }

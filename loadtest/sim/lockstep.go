@@ -20,6 +20,9 @@ func DefaultLockstepConfig() LockstepConfig {
 	return LockstepConfig{Players: 24, Items: 40, NPCs: 10, Ships: 3, Ticks: 200, WidthM: 120, ChangeEvery: 5}
 }
 
+// lockstepNodes are the sizes of the meshes that are held against one node.
+var lockstepNodes = []int{1, 2, 5, 16}
+
 // Outcome is what Lockstep found.
 type Outcome struct {
 	Seed       uint64

@@ -5,8 +5,6 @@ import (
 	"testing"
 )
 
-var lockstepNodes = []int{1, 2, 5, 16}
-
 // TestMeshEqualsMonolith runs each seed on a node with one zone, and beside it
 // on meshes of 1, 2, 5 and 16 nodes that split and merge on the way.
 func TestMeshEqualsMonolith(t *testing.T) {

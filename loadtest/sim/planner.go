@@ -22,6 +22,7 @@ type planning struct {
 	yield func(time.Duration) bool
 	stop  func()
 	dead  bool // its coroutine was ended: every call fails from then on
+	slept bool // the layout that it last read said that the world sleeps
 }
 
 // plan starts a planner, which runs until the end, one pass after the other.
@@ -33,6 +34,9 @@ func (s *Sim) plan() {
 	cfg.Fleet.MinNodes, cfg.Fleet.MaxNodes = 2, max(2, s.cfg.Nodes)
 	cfg.Fleet.MinGateways, cfg.Fleet.MaxGateways = s.cfg.Gateways, s.cfg.Gateways
 	cfg.PropsMoving = 3
+	if s.cfg.Sleep {
+		cfg.SleepAfter, cfg.WakeFor = cfg.ReportTimeout, 3*time.Second
+	}
 	r, err := reconcile.New(reconcile.Deps{
 		Config: cfg, Store: p, Launcher: p, FleetComplete: true, Now: s.wall,
 	})
@@ -110,6 +114,7 @@ func (p *planning) RaiseEpoch(ctx context.Context, z mesh.ZoneID, from mesh.Epoc
 		err := p.s.store.RaiseEpoch(ctx, z, from, o)
 		if err == nil {
 			p.s.stats.Takeovers++
+			p.s.raised[z] = p.slept
 			p.s.note("zone %d is raised to epoch %d for %s", z, from+1, o.Node)
 		}
 		return err
@@ -128,7 +133,9 @@ func (p *planning) RemoveZone(ctx context.Context, z mesh.ZoneID) error {
 }
 
 func (p *planning) Layout(ctx context.Context) (mesh.Layout, error) {
-	return ask(p, func() (mesh.Layout, error) { return p.s.store.Layout(ctx) })
+	l, err := ask(p, func() (mesh.Layout, error) { return p.s.store.Layout(ctx) })
+	p.slept = err == nil && l.Asleep
+	return l, err
 }
 
 func (p *planning) LayoutVersion(ctx context.Context) (uint64, error) {
@@ -137,9 +144,11 @@ func (p *planning) LayoutVersion(ctx context.Context) (uint64, error) {
 
 func (p *planning) PutLayout(ctx context.Context, l mesh.Layout) error {
 	return tell(p, func() error {
+		old, _ := p.s.store.Layout(ctx)
 		err := p.s.store.PutLayout(ctx, l)
 		if err == nil {
 			p.s.stats.Layouts++
+			p.s.slept(old, l)
 		}
 		return err
 	})

@@ -9,3 +9,7 @@ func TestPlannerSeeds(t *testing.T) {
 	cfg.Planners = 2
 	runSeeds(t, cfg)
 }
+
+// TestSleepSeeds has everybody leave until the world sleeps, and come back,
+// while nodes die and planners race.
+func TestSleepSeeds(t *testing.T) { runSeeds(t, SleepConfig()) }

@@ -32,6 +32,13 @@ type Config struct {
 	// Planners is how many run the real reconcile at once. With 0 the director,
 	// who sees through walls, takes zones over and launches nothing.
 	Planners int
+	// MaxOpen is how many unacknowledged events a player has at once; Leaving is
+	// the chance that one says goodbye, each time it is about to act.
+	MaxOpen int
+	Leaving float64
+	// Sleep has everybody leave twice while faults last, until the world sleeps,
+	// and come back, the second time after the faults; it needs planners.
+	Sleep bool
 }
 
 // DefaultConfig is the small world of which thousands are run.
@@ -39,7 +46,7 @@ func DefaultConfig() Config {
 	return Config{
 		Nodes: 8, Gateways: 2, Players: 40, Items: 200,
 		FaultFor: 30 * time.Second, SettleFor: 30 * time.Second,
-		WidthM: 80, Faults: AllFaults(),
+		WidthM: 80, Faults: AllFaults(), MaxOpen: 4, Leaving: 0.002,
 	}
 }
 
@@ -59,7 +66,8 @@ type Stats struct {
 	Steps, Messages, StoreCalls, Refused         int
 	Kills, Pauses, Restarts, Takeovers, Layouts  int
 	Crossings, Acked, Picks, Outages, Partitions int
-	Blinds, Impacts                              int
+	Blinds, Impacts, Disconnects, Views          int
+	Sleeps, Wakes, LaidDown                      int
 }
 
 // Add adds o to s.
@@ -72,6 +80,8 @@ func (s *Stats) Add(o Stats) {
 		{&s.Kills, o.Kills}, {&s.Pauses, o.Pauses}, {&s.Restarts, o.Restarts}, {&s.Takeovers, o.Takeovers}, {&s.Layouts, o.Layouts},
 		{&s.Crossings, o.Crossings}, {&s.Acked, o.Acked}, {&s.Picks, o.Picks}, {&s.Outages, o.Outages},
 		{&s.Partitions, o.Partitions}, {&s.Blinds, o.Blinds}, {&s.Impacts, o.Impacts},
+		{&s.Disconnects, o.Disconnects}, {&s.Views, o.Views},
+		{&s.Sleeps, o.Sleeps}, {&s.Wakes, o.Wakes}, {&s.LaidDown, o.LaidDown},
 	} {
 		*f.sum += f.n
 	}
@@ -101,6 +111,10 @@ type Sim struct {
 
 	incarnation mesh.Incarnation
 	faulting    bool
+	absent      bool // everybody stays away
+	down        bool // and no process lives
+	wasDown     bool
+	raised      map[mesh.ZoneID]bool // the last raise of its epoch was by who knew that the world sleeps
 	check       checker
 	clear       map[mesh.ZoneID]cleared
 	everySlots  int64 // between snapshots, on all nodes
@@ -152,6 +166,20 @@ type proc struct {
 
 // Run simulates one seed.
 func Run(seed uint64, cfg Config) Result {
+	s := begin(seed, cfg)
+	defer s.close()
+	s.scheduleFaults()
+	if cfg.Sleep {
+		s.scheduleSleep()
+	}
+	s.runUntil(cfg.FaultFor)
+	s.calm()
+	s.runUntil(cfg.FaultFor + cfg.SettleFor)
+	return s.result(seed)
+}
+
+// begin makes the world of a seed, its processes and its players.
+func begin(seed uint64, cfg Config) *Sim {
 	s := &Sim{
 		cfg: cfg, spoken: fnv.New64a(), rng: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)),
 		store: memstore.New(), rules: world.Tavern{},
@@ -162,7 +190,7 @@ func Run(seed uint64, cfg Config) Result {
 		Bounds: mesh.Box{Min: mesh.Meters(0, 0, 0), Max: mesh.Meters(cfg.WidthM, cfg.WidthM, 40)},
 		Spawn:  mesh.Meters(half, half, 0),
 	}
-	s.clear = map[mesh.ZoneID]cleared{}
+	s.clear, s.raised = map[mesh.ZoneID]cleared{}, map[mesh.ZoneID]bool{}
 	s.everySlots = []int64{24, mesh.RingSlots / 2}[s.rng.IntN(2)]
 	s.check.init(s)
 	s.genesis()
@@ -176,20 +204,23 @@ func Run(seed uint64, cfg Config) Result {
 	for range cfg.Planners {
 		s.plan()
 	}
-	defer func() {
-		for _, p := range s.planners {
-			p.stop()
-		}
-	}()
 	for i := range cfg.Players {
 		s.addClient(mesh.PlayerID(i + 1))
 	}
 	s.faulting = true
-	s.scheduleFaults()
 	s.every(50*time.Millisecond, 25*time.Millisecond, s.check.step)
-	s.runUntil(cfg.FaultFor)
-	s.calm()
-	s.runUntil(cfg.FaultFor + cfg.SettleFor)
+	return s
+}
+
+// close ends the planners, which are goroutines while they wait.
+func (s *Sim) close() {
+	for _, p := range s.planners {
+		p.stop()
+	}
+}
+
+// result looks at what is left, once everything had time to come to order.
+func (s *Sim) result(seed uint64) Result {
 	if s.violation == "" {
 		s.check.end()
 	}

@@ -30,6 +30,9 @@ func runSeeds(t *testing.T, cfg Config) {
 	if s := total; *seeds >= 10 && min(s.Acked, s.Picks, s.Crossings, s.Takeovers, s.Layouts, s.Refused, s.Kills, s.Pauses, s.Outages, s.Partitions, s.Blinds) == 0 {
 		t.Error("something that these runs are for did not happen")
 	}
+	if cfg.Sleep && *seeds >= 10 && min(total.Sleeps, total.Wakes, total.LaidDown) == 0 {
+		t.Error("the world did not sleep and wake")
+	}
 }
 
 // TestSameSeedSameRun: the order of a map must never show in what is said.

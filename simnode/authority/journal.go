@@ -56,9 +56,13 @@ func (j *journal) flush() {
 
 // Full reports that so much waits for the store that new durable events must
 // be held back.
-func (z *Zone) Full() bool {
-	return len(z.journal.pending)+len(z.journal.flight) >= z.cfg.MaxPendingRecords
-}
+func (z *Zone) Full() bool { return z.Waiting() >= z.cfg.MaxPendingRecords }
+
+// Waiting is how many records are not yet known durable.
+func (z *Zone) Waiting() int { return len(z.journal.pending) + len(z.journal.flight) }
+
+// Calls is how many calls of the store have no outcome yet.
+func (z *Zone) Calls() int { return len(z.wait) + len(z.retry) }
 
 // queue appends e to what the next append carries and changes memory at once.
 func (z *Zone) queue(e entry) {

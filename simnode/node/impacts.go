@@ -147,7 +147,7 @@ func (n *Node) holdImpacts(z *zone, blows []blow) {
 		if b.to == z.id {
 			b.to, _ = z.departed(b.impact.Target)
 		}
-		if b.to == z.id || b.to == 0 || z.effects.held >= n.cfg.MaxImpacts {
+		if b.to == z.id || b.to == 0 || z.effects.held >= n.cfg.MaxImpacts || z.auth.Full() {
 			continue
 		}
 		z.effects.held++

@@ -30,7 +30,8 @@ type zone struct {
 	sent   map[uint64]departure // shown, not simulated, until landed
 	landed []landing            // lately
 
-	volleys map[uint64]volley // of what was sent, by crossing
+	volleys map[uint64]volley          // of what was sent, by crossing
+	unsaved map[mesh.EntityID]struct{} // changed for good while the journal was full
 
 	ghosts   map[mesh.EntityID]ghost
 	area     mesh.Box // where ghosts matter: around the residents
@@ -131,6 +132,7 @@ func (n *Node) addZone(entry mesh.Zone) *zone {
 		marks:    map[uint64]*mark{},
 		sent:     map[uint64]departure{},
 		volleys:  map[uint64]volley{},
+		unsaved:  map[mesh.EntityID]struct{}{},
 		ghosts:   map[mesh.EntityID]ghost{},
 		fresh:    freshness{poses: map[mesh.EntityID]freshPose{}},
 		attended: map[mesh.PlayerID]attendance{},
@@ -300,29 +302,63 @@ func (n *Node) simulate(z *zone) {
 	}
 }
 
+// maxPut bounds the entities of one record.
+const maxPut = 256
+
 // journalOutcomes makes durable what the simulation changed for good. What is
-// marked is left to its crossing, which carries the new state.
+// marked is left to its crossing, which carries the new state. While the
+// journal is full it only notes what changed: however long that lasts, an
+// entity is journaled once afterwards.
 func (n *Node) journalOutcomes(z *zone, out *world.Output) {
+	if len(z.unsaved) > 0 || z.auth.Full() {
+		for _, id := range slices.Concat(out.Durable, out.Ended) {
+			z.unsaved[id] = struct{}{}
+		}
+		if !z.auth.Full() {
+			n.journalUnsaved(z)
+		}
+		return
+	}
+	n.journalStates(z, out.Durable)
+	n.journalStates(z, out.Ended)
+}
+
+func (n *Node) journalUnsaved(z *zone) {
+	var ids []mesh.EntityID
+	for _, id := range slices.Sorted(maps.Keys(z.unsaved)) {
+		if _, ok := z.marked[id]; !ok { // else once it is decided
+			ids = append(ids, id)
+			delete(z.unsaved, id)
+		}
+	}
+	for part := range slices.Chunk(ids, maxPut) {
+		n.journalStates(z, part)
+	}
+}
+
+// journalStates journals each entity as it is, or as no more.
+func (n *Node) journalStates(z *zone, ids []mesh.EntityID) {
 	var put []mesh.Entity
-	for _, id := range out.Durable {
+	var ended []mesh.EntityID
+	for _, id := range ids {
 		if _, ok := z.marked[id]; ok {
-			continue
+			continue // a marked one that has ended ends when its mark is durable
 		}
 		if e, ok := z.world.Get(id); ok {
 			put = append(put, e)
-		}
-	}
-	if len(put) > 0 {
-		n.step(z, authority.Event{Kind: authority.Journal, Lazy: true, Records: []replication.Record{{Kind: replication.RecordPut, Entities: put}}})
-	}
-	var ended []mesh.EntityID
-	for _, id := range out.Ended {
-		if _, ok := z.marked[id]; !ok { // a marked one ends when its mark is durable
+		} else {
 			ended = append(ended, id)
 		}
 	}
+	var records []replication.Record
+	if len(put) > 0 {
+		records = append(records, replication.Record{Kind: replication.RecordPut, Entities: put})
+	}
 	if len(ended) > 0 {
-		n.step(z, authority.Event{Kind: authority.Journal, Lazy: true, Records: []replication.Record{{Kind: replication.RecordRemove, IDs: ended}}})
+		records = append(records, replication.Record{Kind: replication.RecordRemove, IDs: ended})
+	}
+	if len(records) > 0 {
+		n.step(z, authority.Event{Kind: authority.Journal, Lazy: true, Records: records})
 	}
 }
 
