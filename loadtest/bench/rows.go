@@ -5,7 +5,10 @@ import "slices"
 // Rows is the table, in the order in which it is told. A row has a file of its own.
 var Rows = []Row{
 	tick100k,
+	journal,
 	plan,
+	siege,
+	shard5000,
 }
 
 // Find returns the row of that name.

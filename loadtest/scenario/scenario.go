@@ -115,11 +115,11 @@ type Act struct {
 // Fault strikes one process.
 type Fault struct {
 	Role   mesh.Role
-	Victim string        // Busiest or Random
+	Victim string // Busiest or Random
 	// On prefers those that run as a Task or on an Instance of the cloud; empty is
 	// all, as is what nobody runs on.
-	On string
-	For    time.Duration // of a pause
+	On  string
+	For time.Duration // of a pause
 }
 
 // How a Fault chooses its victim.
@@ -261,7 +261,7 @@ func (s *Scenario) Resized(n int, d time.Duration) (*Scenario, []Expectation) {
 			e.Source = strconv.Itoa(r.Players())
 			r.Expect = append(r.Expect, e)
 		case e.about("recovery") && !r.kills(),
-			(e.about("nodes.peak") || e.about("layers")) && (r.Players() < s.Players() || len(r.Events) < len(s.Events)),
+			(e.about("nodes.peak") || e.about("layers") || e.about("props")) && (r.Players() < s.Players() || len(r.Events) < len(s.Events)),
 			e.about("durable.acknowledged") && !r.acts(),
 			e.about("nodes.final") && r.calm() < min(s.calm(), r.Cooldown*4):
 			dropped = append(dropped, e)
