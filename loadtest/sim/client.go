@@ -94,7 +94,7 @@ func (s *Sim) toClient(p *proc, e *process.Effect) {
 	}
 	m := e.ServerMessage
 	if m == nil {
-		b := e.Data
+		b := append(e.Data[:len(e.Data):len(e.Data)], e.Shared...)
 		s.spoken.Write(b)
 		if wire.IsView(b) {
 			if err := wire.DecodeView(b, &c.view); err != nil {
@@ -139,6 +139,10 @@ func (s *Sim) acked(c *client, m *wire.EventAck) {
 			s.stats.Acked++
 			if ev.Action == mesh.ActPickUp && m.Outcome == mesh.OutcomeOK {
 				s.stats.Picks++
+				// Into the hand, and over a border before that at most.
+				if by := m.Hop - ev.Hop; m.Entity == ev.Target && (by < 1 || by > 2) {
+					s.fail("player %d asked for item %x of hop %d and has it at hop %d: another's act came first", c.player, uint64(ev.Target), ev.Hop, m.Hop)
+				}
 			}
 			return
 		}

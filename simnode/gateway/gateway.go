@@ -38,7 +38,8 @@ type Gateway struct {
 	peers  []*peer // ordered by id
 	owners []mesh.Owner
 	replica
-	grid grid
+	grid   grid
+	groups map[cellKey]*group
 
 	clients    []*client // in no particular, but a determined order
 	byID       map[process.ClientID]*client
@@ -77,6 +78,7 @@ type feed struct {
 	owner   mesh.Owner
 	epoch   mesh.Epoch // the highest of the layout and the frames
 	frames  replication.FrameDecoder
+	slots   []uint32   // by slot of frames: where the replica has it, or had
 	shown   mesh.Epoch // of the last frame taken in
 	tick    mesh.Tick  // of the last frame taken in
 	heardAt mesh.Tick  // when it came
@@ -103,6 +105,7 @@ func New(cfg Config, self mesh.Process) *Gateway {
 		byID:     make(map[process.ClientID]*client, cfg.MaxClients),
 		byPlayer: make(map[mesh.PlayerID]*client, cfg.MaxClients),
 	}
+	g.groups = map[cellKey]*group{}
 	g.replica.slots = map[mesh.EntityID]uint32{}
 	g.replica.held = map[mesh.EntityID]mesh.EntityID{}
 	return g
@@ -283,7 +286,7 @@ func (g *Gateway) setLayout(l *mesh.Layout) {
 func (g *Gateway) dropFeed(f *feed) {
 	f.dropped = true
 	for slot := range g.entities {
-		g.drop(uint32(slot), f, g.now)
+		g.drop(uint32(slot), f, g.now, g.step+1)
 	}
 }
 
@@ -370,12 +373,17 @@ func (g *Gateway) frame(p *peer, m *wire.Frame) {
 	}
 	f.shown, f.tick, f.heardAt = f.frames.Epoch, f.frames.Tick, g.now
 	f.epoch = max(f.epoch, f.shown)
+	if n := len(f.frames.Poses) - len(f.slots); n > 0 {
+		f.slots = append(f.slots, make([]uint32, n)...)
+	}
 	for _, i := range f.frames.Changed {
-		g.claim(f, f.frames.Poses[i], g.step+1)
+		if slot, ok := g.claim(f, &f.frames.Poses[i], f.slots[i], g.step+1); ok {
+			f.slots[i] = slot
+		}
 	}
 	for _, id := range f.frames.Gone {
 		if slot, ok := g.slots[id]; ok {
-			g.drop(slot, f, g.now)
+			g.drop(slot, f, g.now, g.step+1)
 		}
 	}
 }

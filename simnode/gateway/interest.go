@@ -8,56 +8,133 @@ import (
 
 // ranking is the memory that rankings share.
 type ranking struct {
-	stamp uint32
-	marks []uint32 // by slot: the stamp of the last ranking whose client knows it
 	keys  []uint64
-	fresh []uint32 // slots in sight that the client does not know
-	feeds []*feed  // zones in sight
+	set   set
+	feeds []*feed
+	dense []mask   // by page: what is being gathered
+	dirty []uint32 // pages of dense that are not empty
+	stamp uint32
 }
 
-// A key sorts by distance: squared distance, place in the list of what is
-// known and then what is fresh, and whether an update is due.
-const (
-	keyPlaceBits = 20
-	keyShift     = keyPlaceBits + 1
-)
+// A key sorts by distance: squared distance and a slot.
+const keySlotBits = 20
 
-func key(dist2 int64, place int, due bool) uint64 {
-	k := uint64(dist2)<<keyShift | uint64(place)<<1
-	if due {
-		k |= 1
+func key(dist2 int64, slot uint32) uint64 { return uint64(dist2)<<keySlotBits | uint64(slot) }
+func keySlot(k uint64) uint32             { return uint32(k & (1<<keySlotBits - 1)) }
+
+// cellKey is a cube of the world with the edge of a cell of the grid.
+type cellKey struct{ x, y, z int32 }
+
+// group is what the clients whose bodies are in one cube have in common: what
+// is in sight of all of them, and the bytes that tell of it.
+type group struct {
+	key     cellKey
+	center  mesh.Vec
+	radius  int64  // of sight
+	version uint32 // of the grid that it was made from
+	usedAt  uint32 // step
+	count   int    // entities that are or may be in sight
+	crowd   bool   // more than Config.KnownMax: each client is ranked by itself
+	sure    set    // in sight of everyone
+	edge    []uint32
+	feeds   []*feed // zones in sight
+	near    block   // what changed since the last views
+	far     block   // this step's share of what changed since it was last told
+}
+
+// groupOf returns the group of a body at p, made from the newest grid.
+func (g *Gateway) groupOf(p mesh.Vec) *group {
+	k := cellKey{int32(int64(p.X) / g.grid.cell), int32(int64(p.Y) / g.grid.cell), int32(int64(p.Z) / g.grid.cell)}
+	grp := g.groups[k]
+	if grp == nil {
+		grp = &group{key: k}
+		g.groups[k] = grp
 	}
-	return k
+	grp.usedAt = g.step
+	if grp.version != g.grid.version {
+		g.make(grp)
+	}
+	return grp
 }
 
-func keyPlace(k uint64) int { return int(k >> 1 & (1<<keyPlaceBits - 1)) }
-func keyDue(k uint64) bool  { return k&1 != 0 }
+// forgetGroups drops those that nobody was ranked by for some time.
+func (g *Gateway) forgetGroups() {
+	if g.step%groupTicks == 0 {
+		for k, grp := range g.groups {
+			if g.step-grp.usedAt > groupTicks {
+				delete(g.groups, k)
+			}
+		}
+	}
+}
 
-// rankAround ranks what lies around c's body, which is in slot body: it lets
-// go of what is out of sight, and sorts the rest into near, mid and far ones
-// and newcomers.
-func (g *Gateway) rankAround(c *client, body uint32) {
+const groupTicks = 100
+
+// make gathers what is in sight of grp.
+func (g *Gateway) make(grp *group) {
+	cell := int32(g.grid.cell)
+	at := func(i int32) int32 { return i*cell + cell/2 }
+	grp.version = g.grid.version
+	grp.center = mesh.Vec{X: at(grp.key.x), Y: at(grp.key.y), Z: at(grp.key.z)}
+	grp.radius = g.sight(grp.center)
+	grp.sure, grp.edge, grp.feeds, grp.count = grp.sure[:0], grp.edge[:0], grp.feeds[:0], 0
+	half := g.grid.cell * 7 / 8 // of a cube's diagonal, and a little more
+	inner, outer := max(grp.radius-half, 0), grp.radius+grp.radius/8+half
+	inner2, outer2, some2 := inner*inner, outer*outer, (grp.radius+half)*(grp.radius+half)
+	if grp.radius <= half {
+		inner2 = -1
+	}
 	r := &g.rank
-	if n := len(g.entities) - len(r.marks); n > 0 {
-		r.marks = append(r.marks, make([]uint32, n+n/4)...)
+	r.stamp++
+	x0, x1, y0, y1 := g.grid.block(grp.center, outer)
+	for y := y0; y <= y1; y++ {
+		for _, e := range g.grid.stretch(x0, x1, y) {
+			d := grp.center.Dist2(e.pos)
+			if d > outer2 {
+				continue
+			}
+			if f := g.hots[e.slot].feed; f != nil && f.seen != r.stamp && !f.dropped && len(grp.feeds) < maxZonesShown {
+				f.seen = r.stamp
+				grp.feeds = append(grp.feeds, f)
+			}
+			if d <= inner2 {
+				g.gather(e.slot)
+				grp.count++
+			} else if d <= some2 {
+				grp.edge = append(grp.edge, e.slot)
+				grp.count++
+			}
+		}
 	}
-	if r.stamp++; r.stamp == 0 {
-		clear(r.marks)
-		r.stamp = 1
+	grp.sure = g.gathered(grp.sure)
+	grp.crowd = grp.count > g.cfg.KnownMax
+}
+
+// gather takes a slot in, gathered returns all of them, appended to dst.
+func (g *Gateway) gather(slot uint32) {
+	r, p := &g.rank, slot/pageSlots
+	for int(p) >= len(r.dense) {
+		r.dense = append(r.dense, mask{})
 	}
-	center := g.hots[body].pos
-	radius := g.sight(center)
-	r.keys, r.fresh, r.feeds = r.keys[:0], r.fresh[:0], r.feeds[:0]
-	r.marks[body] = r.stamp
-	g.see(g.entities[body].best)
-	g.rankKnown(c, center, radius+radius/8)
-	g.gather(center, radius)
-	g.sortBands(c)
-	g.noteZones(c)
+	if r.dense[p].empty() {
+		r.dirty = append(r.dirty, p)
+	}
+	r.dense[p].set(slot)
+}
+
+func (g *Gateway) gathered(dst set) set {
+	r := &g.rank
+	slices.Sort(r.dirty)
+	for _, p := range r.dirty {
+		dst = append(dst, numbered{p, r.dense[p]})
+		r.dense[p] = mask{}
+	}
+	r.dirty = r.dirty[:0]
+	return dst
 }
 
 // sight returns how far a client at p sees, in units: Config.InterestM, or less
-// where more than KnownMax entities would be in sight. It looks at whole cells only.
+// where many more than KnownMax entities would be in sight. It looks at whole cells only.
 func (g *Gateway) sight(p mesh.Vec) int64 {
 	radius := g.cfg.interest()
 	for radius > g.grid.cell && g.grid.count(p, radius) > g.cfg.KnownMax*3/2 {
@@ -66,116 +143,119 @@ func (g *Gateway) sight(p mesh.Vec) int64 {
 	return radius
 }
 
-func (g *Gateway) see(f *feed) {
-	if f != nil && f.seen != g.rank.stamp && !f.dropped && len(g.rank.feeds) < maxZonesShown {
-		f.seen = g.rank.stamp
-		g.rank.feeds = append(g.rank.feeds, f)
-	}
-}
-
-// rankKnown lets go of what c knows beyond radius and keys the rest. An update
-// is due to those that changed and were last told of FarEveryTicks ago.
-func (g *Gateway) rankKnown(c *client, center mesh.Vec, radius int64) {
+// rankAround decides what c, whose body is in slot body, is to know: what it
+// should not know any more becomes its leaves, what it does not know yet its
+// newcomers, the nearest first.
+func (g *Gateway) rankAround(c *client, body uint32) {
+	pos := g.hots[body].pos
+	grp := g.groupOf(pos)
+	c.group = grp
 	r := &g.rank
-	limit := radius * radius
-	kept := c.known[:0]
-	for _, k := range c.known {
-		h := &g.hots[k.slot]
-		d := center.Dist2(h.pos)
-		r.marks[k.slot] = r.stamp
-		if d > limit || k.sent == evicted || g.entities[k.slot].dead {
-			c.leaves = append(c.leaves, k.slot)
-			continue
+	r.keys = r.keys[:0]
+	limit, keep := grp.radius*grp.radius, (grp.radius+grp.radius/8)*(grp.radius+grp.radius/8)
+	wanted := grp.sure
+	if grp.crowd {
+		wanted, keep = g.nearest(pos, grp.radius), -1
+	}
+	g.letGo(c, pos, wanted, keep)
+	fresh := func(slot uint32) {
+		if slot != body {
+			r.keys = append(r.keys, key(pos.Dist2(g.hots[slot].pos), slot))
 		}
-		due := max(h.moved, h.altered) > k.sent && (k.sent == 0 || g.step-k.sent >= uint32(g.cfg.FarEveryTicks))
-		r.keys = append(r.keys, key(d, len(kept), due))
-		kept = append(kept, k)
-		g.see(h.feed)
 	}
-	c.known = kept
-}
-
-// gather keys what is within radius and not known. The grid's row of cells is
-// cut to the circle, so that corners cost nothing.
-func (g *Gateway) gather(center mesh.Vec, radius int64) {
-	r := &g.rank
-	limit := radius * radius
-	places := len(r.keys)
-	x0, x1, y0, y1 := g.grid.block(center, radius)
-	for y := y0; y <= y1; y++ {
-		for _, e := range g.grid.stretch(x0, x1, y) {
-			if r.marks[e.slot] == r.stamp || len(r.fresh) >= g.cfg.KnownMax*2 {
-				continue
+	for i := range wanted {
+		news := wanted[i].mask
+		if p := c.pages.find(wanted[i].number); p != nil {
+			for w := range news {
+				news[w] &^= p.known[w]
 			}
-			if d := center.Dist2(e.pos); d <= limit {
-				r.keys = append(r.keys, key(d, places+len(r.fresh), false))
-				r.fresh = append(r.fresh, e.slot)
+		}
+		if !news.empty() {
+			news.each(wanted[i].number, fresh)
+		}
+	}
+	if !grp.crowd {
+		for _, slot := range grp.edge {
+			if p := c.pages.find(slot / pageSlots); (p == nil || !p.known.has(slot)) && pos.Dist2(g.hots[slot].pos) <= limit {
+				fresh(slot)
 			}
 		}
 	}
+	room := min(pendingMax, max(0, g.cfg.KnownMax-c.knows), len(r.keys))
+	selectLowest(r.keys, room)
+	slices.Sort(r.keys[:room])
+	c.pending, c.pendingAt = c.pending[:0], 0
+	for _, k := range r.keys[:room] {
+		c.pending = append(c.pending, keySlot(k))
+	}
+	g.noteZones(c, g.entities[body].best)
 }
 
-// sortBands makes c's lists anew from the keys.
-func (g *Gateway) sortBands(c *client) {
+// nearest returns the KnownMax entities nearest to p, as far as radius.
+func (g *Gateway) nearest(p mesh.Vec, radius int64) set {
 	r := &g.rank
-	knownCount := len(c.known)
-	keys := r.keys
-	if len(keys) > g.cfg.KnownMax {
-		selectLowest(keys, g.cfg.KnownMax)
-		for _, k := range keys[g.cfg.KnownMax:] {
-			if p := keyPlace(k); p < knownCount {
-				c.known[p].sent = evicted
+	for _, s := range g.grid.cover(p, radius) {
+		for _, e := range g.grid.entries[s.from:s.to] {
+			if d := p.Dist2(e.pos); d <= radius*radius {
+				r.keys = append(r.keys, key(d, e.slot))
 			}
 		}
-		keys = keys[:g.cfg.KnownMax]
 	}
-	near := min(g.cfg.NearCount, len(keys))
-	mid := min(near+g.cfg.MidCount, len(keys))
-	selectLowest(keys, mid)
-	selectLowest(keys[:mid], near)
-	if len(r.fresh) > 0 {
-		slices.Sort(keys[:near])
-		slices.Sort(keys[near:mid])
+	n := min(g.cfg.KnownMax, len(r.keys))
+	selectLowest(r.keys, n)
+	for _, k := range r.keys[:n] {
+		g.gather(keySlot(k))
 	}
-	c.near, c.mid, c.far = c.near[:0], c.mid[:0], c.far[:0]
-	c.pending, c.pendingAt, c.farAt = c.pending[:0], 0, 0
-	room := min(pendingMax, max(0, g.cfg.KnownMax-knownCount))
-	enter := func(place int, b band) {
-		if len(c.pending) < room {
-			c.pending = append(c.pending, newcomer{r.fresh[place-knownCount], b})
-		}
-	}
-	for _, k := range keys[:near] {
-		if p := keyPlace(k); p < knownCount {
-			c.near = append(c.near, uint32(p))
-		} else {
-			enter(p, bandNear)
-		}
-	}
-	for _, k := range keys[near:mid] {
-		if p := keyPlace(k); p < knownCount {
-			c.mid = append(c.mid, uint32(p))
-		} else {
-			enter(p, bandMid)
-		}
-	}
-	for _, k := range keys[mid:] {
-		if p := keyPlace(k); p >= knownCount {
-			enter(p, bandFar)
-		} else if keyDue(k) {
-			c.far = append(c.far, uint32(p))
-		}
-	}
+	r.keys = r.keys[:0]
+	r.set = g.gathered(r.set[:0])
+	return r.set
 }
 
-// noteZones makes c's list of zones that of the ranking, and keeps what it was
-// told of them.
-func (g *Gateway) noteZones(c *client) {
-	old := c.zones
+// letGo makes leaves of what c knows and is not wanted, unless it is within
+// the square root of keep.
+func (g *Gateway) letGo(c *client, pos mesh.Vec, wanted set, keep int64) {
+	at, kept := 0, c.pages[:0]
+	for i := range c.pages {
+		p := &c.pages[i]
+		gone := p.known
+		for at < len(wanted) && wanted[at].number < p.number {
+			at++
+		}
+		if at < len(wanted) && wanted[at].number == p.number {
+			for w := range gone {
+				gone[w] &^= wanted[at].mask[w]
+			}
+		}
+		if !gone.empty() {
+			gone.each(p.number, func(slot uint32) {
+				if g.entities[slot].dead || pos.Dist2(g.hots[slot].pos) > keep {
+					p.known.clear(slot)
+					p.stale.clear(slot)
+					p.altered.clear(slot)
+					c.leaves = append(c.leaves, slot)
+					c.knows--
+				}
+			})
+		}
+		if !p.known.empty() {
+			kept = append(kept, *p)
+		}
+	}
+	c.pages = kept
+}
+
+// noteZones makes c's list of zones that of its group and its body, and keeps
+// what it was told of them.
+func (g *Gateway) noteZones(c *client, body *feed) {
+	old, feeds := c.zones, c.group.feeds
 	r := &g.rank
+	r.feeds = append(r.feeds[:0], feeds...)
+	if body != nil && !body.dropped && !slices.Contains(feeds, body) && len(feeds) < maxZonesShown {
+		r.feeds = append(r.feeds, body)
+	}
 	same := len(old) == len(r.feeds)
 	for i := 0; same && i < len(old); i++ {
-		same = old[i].feed.seen == r.stamp
+		same = slices.Contains(r.feeds, old[i].feed)
 	}
 	if same {
 		return

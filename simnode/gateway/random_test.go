@@ -44,16 +44,26 @@ func holds(rt *rapid.T, g *Gateway) {
 		if !c.playing {
 			pending++
 		}
-		if len(c.events) > mesh.EventWindow || len(c.known) > g.cfg.KnownMax+1 {
-			rt.Fatalf("client %d: %d events, %d known", c.id, len(c.events), len(c.known))
+		if len(c.events) > mesh.EventWindow || c.knows > g.cfg.KnownMax {
+			rt.Fatalf("client %d: %d events, %d known", c.id, len(c.events), c.knows)
 		}
 		for j := 1; j < len(c.events); j++ {
 			if c.events[j-1].event.Number >= c.events[j].event.Number {
 				rt.Fatalf("events out of order: %v", c.events)
 			}
 		}
-		for _, k := range c.known {
-			refs[k.slot]++
+		knows := 0
+		for j := range c.pages {
+			p := &c.pages[j]
+			p.known.each(p.number, func(slot uint32) { refs[slot]++; knows++ })
+			for w := range p.known {
+				if p.stale[w]&^p.known[w] != 0 || p.altered[w]&^p.stale[w] != 0 || j > 0 && c.pages[j-1].number >= p.number {
+					rt.Fatalf("client %d: page %d is %+v", c.id, j, p)
+				}
+			}
+		}
+		if knows != c.knows {
+			rt.Fatalf("client %d knows %d, counted %d", c.id, c.knows, knows)
 		}
 		for _, slot := range c.leaves {
 			refs[slot]++

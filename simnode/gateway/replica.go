@@ -11,7 +11,9 @@ import (
 type replica struct {
 	slots    map[mesh.EntityID]uint32
 	entities []entity
-	hots     []hot // parallel to entities: what views touch
+	hots     []hot        // parallel to entities: what views touch
+	shorts   []wire.Short // likewise: the Move of each, as of the last views
+	news     news
 	free     []uint32
 	// lingering are the entities that vanished, in the order in which they did.
 	lingering []lingerer
@@ -46,12 +48,10 @@ type claim struct {
 // hot is what views read of a slot, dense so that it stays in the cache.
 type hot struct {
 	pos     mesh.Vec
-	moved   uint32 // step at which its quantised place or yaw last changed
-	altered uint32 // step at which hop, flags, health or carrier last changed
-	moveAt  uint32 // step of plain
+	moved   uint32 // step whose views first show its quantised place and yaw
+	altered uint32 // likewise hop, flags, health and carrier
 	alterAt uint32 // step of changed
-	plain   span   // its Move, in the arena
-	changed span   // its Move with the Changed fields
+	changed span   // its Move with the Changed fields, in the arena
 	feed    *feed  // whose claim is shown
 }
 
@@ -66,24 +66,28 @@ type lingerer struct {
 	at   mesh.Tick
 }
 
-// claim takes in what f says of an entity. Step is the one whose views show it.
-func (r *replica) claim(f *feed, pose mesh.Pose, step uint32) {
-	slot, ok := r.slots[pose.ID]
+// claim takes in what f says of an entity, and returns its slot, if there is
+// one. Hint is where it may be. Step is the one whose views show it.
+func (r *replica) claim(f *feed, pose *mesh.Pose, hint, step uint32) (uint32, bool) {
+	slot, ok := hint, int(hint) < len(r.entities) && r.entities[hint].id == pose.ID && !r.entities[hint].dead
 	if !ok {
-		if slot, ok = r.allocate(pose.ID, step); !ok {
-			return
+		if slot, ok = r.slots[pose.ID]; !ok {
+			if slot, ok = r.allocate(pose.ID, step); !ok {
+				return 0, false
+			}
 		}
 	}
 	e := &r.entities[slot]
 	for i := range e.claims {
 		if e.claims[i].feed == f {
-			e.claims[i].pose = pose
+			e.claims[i].pose = *pose
 			r.show(slot, step)
-			return
+			return slot, true
 		}
 	}
-	e.claims = append(e.claims, claim{f, pose})
+	e.claims = append(e.claims, claim{f, *pose})
 	r.show(slot, step)
+	return slot, true
 }
 
 func (r *replica) allocate(id mesh.EntityID, step uint32) (uint32, bool) {
@@ -91,13 +95,15 @@ func (r *replica) allocate(id mesh.EntityID, step uint32) (uint32, bool) {
 	if n := len(r.free); n > 0 {
 		slot, r.free = r.free[n-1], r.free[:n-1]
 	} else if slot = uint32(len(r.entities)); slot < maxEntities {
-		r.entities, r.hots = append(r.entities, entity{}), append(r.hots, hot{})
+		r.entities, r.hots, r.shorts = append(r.entities, entity{}), append(r.hots, hot{}), append(r.shorts, wire.Short{})
+		r.news.grow(len(r.entities))
 	} else {
 		return 0, false
 	}
 	e := &r.entities[slot]
 	*e = entity{id: id, claims: e.claims[:0]}
 	r.hots[slot] = hot{moved: step, altered: step}
+	r.news.note(slot, true)
 	r.slots[id] = slot
 	r.gridStale = true
 	return slot, true
@@ -105,7 +111,7 @@ func (r *replica) allocate(id mesh.EntityID, step uint32) (uint32, bool) {
 
 // drop takes back what f said of an entity, if anything. Its last state is
 // shown on until it has lingered.
-func (r *replica) drop(slot uint32, f *feed, now mesh.Tick) {
+func (r *replica) drop(slot uint32, f *feed, now mesh.Tick, step uint32) {
 	e := &r.entities[slot]
 	for i := range e.claims {
 		if e.claims[i].feed != f {
@@ -116,7 +122,7 @@ func (r *replica) drop(slot uint32, f *feed, now mesh.Tick) {
 		e.claims[last] = claim{}
 		e.claims = e.claims[:last]
 		if last > 0 {
-			r.show(slot, r.hots[slot].moved)
+			r.show(slot, step)
 			return
 		}
 		e.goneAt = now
@@ -142,6 +148,7 @@ func (r *replica) show(slot uint32, step uint32) {
 	h.feed = best.feed
 	if p.Hop != old.Hop || p.Flags != old.Flags || p.Health != old.Health || p.Carrier != old.Carrier {
 		h.altered = step
+		r.news.note(slot, true)
 	}
 	if p.Carrier != old.Carrier {
 		r.hold(p.ID, old.Carrier, p.Carrier)
@@ -149,6 +156,7 @@ func (r *replica) show(slot uint32, step uint32) {
 	if p.Pos != h.pos || p.Yaw != old.Yaw {
 		if !sameMove(p, *old) {
 			h.moved = step
+			r.news.note(slot, false)
 		}
 		h.pos = p.Pos
 		r.gridStale = true
@@ -227,6 +235,15 @@ func (g *Gateway) expire(now mesh.Tick) {
 	}
 }
 
+// encode brings shorts up to date with the news.
+func (r *replica) encode() {
+	for _, number := range r.news.pages {
+		r.news.moved[number].each(number, func(slot uint32) {
+			r.shorts[slot] = wire.MakeShort(wire.Quantise(r.entities[slot].pose, slot, false))
+		})
+	}
+}
+
 // find returns the entity of id, and whether it is shown.
 func (r *replica) find(id mesh.EntityID) (*entity, bool) {
 	slot, ok := r.slots[id]
@@ -234,94 +251,4 @@ func (r *replica) find(id mesh.EntityID) (*entity, bool) {
 		return nil, false
 	}
 	return &r.entities[slot], true
-}
-
-// grid sorts the shown entities into square cells of the ground, row by row,
-// so that the entities of neighbouring cells of a row lie side by side.
-type grid struct {
-	min           mesh.Vec
-	cell          int64 // edge, in units
-	width, height int
-	starts        []uint32 // per cell, where its entries begin; one more at the end
-	entries       []gridEntry
-	fill          []uint32
-}
-
-type gridEntry struct {
-	slot uint32
-	pos  mesh.Vec
-}
-
-// maxCells bounds the grid; in a larger world the cells are larger.
-const maxCells = 1 << 16
-
-func newGrid(b mesh.Box, cellM int) grid {
-	w, h := int64(b.Max.X)-int64(b.Min.X), int64(b.Max.Y)-int64(b.Min.Y)
-	cell := int64(cellM) * mesh.UnitsPerMeter
-	for (w/cell+1)*(h/cell+1) > maxCells {
-		cell *= 2
-	}
-	gr := grid{min: b.Min, cell: cell, width: int(w/cell) + 1, height: int(h/cell) + 1}
-	gr.starts = make([]uint32, gr.width*gr.height+1)
-	gr.fill = make([]uint32, gr.width*gr.height)
-	return gr
-}
-
-func (gr *grid) column(x int64) int {
-	return int(min(max((x-int64(gr.min.X))/gr.cell, 0), int64(gr.width-1)))
-}
-
-func (gr *grid) row(y int64) int {
-	return int(min(max((y-int64(gr.min.Y))/gr.cell, 0), int64(gr.height-1)))
-}
-
-// sort puts the shown entities of r into the grid.
-func (gr *grid) sort(r *replica) {
-	clear(gr.starts)
-	n := 0
-	for i := range r.entities {
-		if e := &r.entities[i]; !e.dead {
-			p := r.hots[i].pos
-			gr.starts[gr.row(int64(p.Y))*gr.width+gr.column(int64(p.X))+1]++
-			n++
-		}
-	}
-	for i := 1; i < len(gr.starts); i++ {
-		gr.starts[i] += gr.starts[i-1]
-	}
-	if cap(gr.entries) < n {
-		gr.entries = make([]gridEntry, n, n+n/4+64)
-	}
-	gr.entries = gr.entries[:n]
-	copy(gr.fill, gr.starts)
-	for i := range r.entities {
-		if e := &r.entities[i]; !e.dead {
-			p := r.hots[i].pos
-			cell := gr.row(int64(p.Y))*gr.width + gr.column(int64(p.X))
-			gr.entries[gr.fill[cell]] = gridEntry{uint32(i), p}
-			gr.fill[cell]++
-		}
-	}
-}
-
-// block returns the block of cells that a square of half-edge
-// r units around p touches.
-func (gr *grid) block(p mesh.Vec, r int64) (x0, x1, y0, y1 int) {
-	x, y := int64(p.X), int64(p.Y)
-	return gr.column(x - r), gr.column(x + r), gr.row(y - r), gr.row(y + r)
-}
-
-// stretch returns the entries of the cells x0 to x1 of row y.
-func (gr *grid) stretch(x0, x1, y int) []gridEntry {
-	return gr.entries[gr.starts[y*gr.width+x0]:gr.starts[y*gr.width+x1+1]]
-}
-
-// count returns how many entities the cells of a block hold.
-func (gr *grid) count(p mesh.Vec, r int64) int {
-	x0, x1, y0, y1 := gr.block(p, r)
-	n := 0
-	for y := y0; y <= y1; y++ {
-		n += int(gr.starts[y*gr.width+x1+1] - gr.starts[y*gr.width+x0])
-	}
-	return n
 }

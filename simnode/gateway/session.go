@@ -14,6 +14,7 @@ type client struct {
 	id      process.ClientID
 	player  mesh.PlayerID
 	body    mesh.EntityID
+	slot    uint32 // of the body, if it is shown; else any
 	session uint64
 	index   int    // in Gateway.clients
 	phase   uint64 // spreads what is done every few ticks over the ticks
@@ -104,9 +105,8 @@ func (g *Gateway) clientUp(ev process.Event) {
 	c := &client{
 		id: ev.Client, player: player, body: mesh.PlayerEntity(player), session: ev.Fresh,
 		index: len(g.clients), phase: uint64(g.joined), upAt: g.now,
-		events: make([]openEvent, 0, mesh.EventWindow),
 	}
-	c.viewer.begin()
+	c.viewer.begin(c.phase)
 	c.commandTokens, c.eventTokens = g.burst(g.cfg.CommandsPerSecond), g.burst(g.cfg.EventsPerSecond)
 	g.clients = append(g.clients, c)
 	g.byID[c.id], g.byPlayer[player] = c, c
@@ -181,13 +181,13 @@ func (g *Gateway) unlist(c *client) {
 	if !c.playing {
 		g.pending--
 	}
-	for _, k := range c.known {
-		g.forget(k.slot)
+	for i := range c.pages {
+		c.pages[i].known.each(c.pages[i].number, g.forget)
 	}
 	for _, slot := range c.leaves {
 		g.forget(slot)
 	}
-	c.known, c.leaves = nil, nil
+	c.pages, c.leaves, c.knows = nil, nil, 0
 }
 
 // logout tells every owner, since the body may be crossing.
@@ -385,8 +385,8 @@ func (g *Gateway) play(c *client) {
 
 // follow finds where c's body is and reports whether its authority changed.
 func (g *Gateway) follow(c *client) bool {
-	e, ok := g.find(c.body)
-	if !ok || len(e.claims) == 0 {
+	slot, ok := g.bodyOf(c)
+	if !ok || len(g.entities[slot].claims) == 0 {
 		if !c.lost {
 			c.lost, c.lostAt = true, g.now
 		}
@@ -396,6 +396,7 @@ func (g *Gateway) follow(c *client) bool {
 		return false
 	}
 	c.lost = false
+	e := &g.entities[slot]
 	r := route{e.best.zone, e.best.epoch, e.pose.Hop}
 	if r == c.route {
 		return false

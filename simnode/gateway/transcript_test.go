@@ -259,7 +259,7 @@ func (s *stage) step(ev process.Event) {
 			fmt.Fprintf(&s.out, "log: %s\n", e.Reason)
 		case process.EffectClient:
 			if e.Data != nil {
-				fmt.Fprintf(&s.out, "client %d: %s\n", e.Client, describeView(s.t, e.Data))
+				fmt.Fprintf(&s.out, "client %d: %s\n", e.Client, describeView(s.t, append(e.Data, e.Shared...)))
 			} else {
 				fmt.Fprintf(&s.out, "client %d: %s\n", e.Client, describe(e.ServerMessage))
 			}

@@ -113,15 +113,14 @@ func TestNearAreToldEachTick(t *testing.T) {
 	}
 	r.frames()
 	eye := r.join(1, 1)
-	r.run(100)
 	told := make([]int, 300)
-	for range 80 {
+	for tick := range 180 {
 		for i := range r.zones[0].poses {
 			r.zones[0].poses[i].Pos.Y += 32
 		}
 		r.run(1)
 		for i := range told {
-			if eye.told[mesh.PlayerEntity(mesh.PlayerID(i+1))] {
+			if tick >= 100 && eye.told[mesh.PlayerEntity(mesh.PlayerID(i+1))] {
 				told[i]++
 			}
 		}
@@ -136,7 +135,7 @@ func TestNearAreToldEachTick(t *testing.T) {
 		case i <= 20:
 			want = 20
 		}
-		if n < want-1 || i > 20 && n > 3 {
+		if n < want-1 || i > 20+20/8 && n > 3 { // a band may be an eighth wider than it need be
 			t.Errorf("entity %d was told of %d times in 80 ticks, want about %d", i, n, want)
 		}
 	}
@@ -404,11 +403,11 @@ func TestClaims(t *testing.T) {
 			r := replica{slots: map[mesh.EntityID]uint32{}, held: map[mesh.EntityID]mesh.EntityID{}}
 			tt.a.ID, tt.b.ID = 7, 7
 			if swap {
-				r.claim(young, tt.b, 1)
-				r.claim(old, tt.a, 1)
+				r.claim(young, &tt.b, 0, 1)
+				r.claim(old, &tt.a, 0, 1)
 			} else {
-				r.claim(old, tt.a, 1)
-				r.claim(young, tt.b, 1)
+				r.claim(old, &tt.a, 0, 1)
+				r.claim(young, &tt.b, 0, 1)
 			}
 			e, _ := r.find(7)
 			if e.best != tt.wantFeed || e.pose.Hop != tt.wantHop || e.pose.Flags != 0 {
@@ -417,10 +416,10 @@ func TestClaims(t *testing.T) {
 		}
 	}
 	r := replica{slots: map[mesh.EntityID]uint32{}, held: map[mesh.EntityID]mesh.EntityID{}}
-	r.claim(old, mesh.Pose{ID: 7}, 1)
-	r.drop(0, old, 10)
-	r.claim(old, mesh.Pose{ID: 7}, 1)
-	r.drop(0, old, 18)
+	r.claim(old, &mesh.Pose{ID: 7}, 0, 1)
+	r.drop(0, old, 10, 1)
+	r.claim(old, &mesh.Pose{ID: 7}, 0, 1)
+	r.drop(0, old, 18, 1)
 	r.expireBefore(17)
 	if _, ok := r.find(7); !ok {
 		t.Error("it came back at 11, vanished at 18, and is gone with the first time")

@@ -89,8 +89,9 @@ const (
 	// EffectLog: worth a line in the log, at most a few a second.
 	EffectLog
 
-	// EffectClient: send ServerMessage, or the encoded Data where that is
-	// nil, to Client. A Droppable one may be lost when the client reads too
+	// EffectClient: send ServerMessage, or where that is nil the encoded Data
+	// and after it, in the same message, Shared, to Client. Shared is one and the
+	// same memory for many clients. A Droppable one may be lost when the client reads too
 	// slowly; the edge then says so with EventClientSlow.
 	EffectClient
 	// EffectClientClose: end Client's connection after ServerMessage (a Bye).
@@ -107,7 +108,7 @@ type Effect struct {
 
 	Client        ClientID
 	ServerMessage wire.ServerMessage
-	Data          []byte
+	Data, Shared  []byte
 	Droppable     bool
 }
 

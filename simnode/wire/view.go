@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"math"
 	"slices"
 
@@ -147,11 +148,18 @@ type Short struct {
 	n     uint8
 }
 
-// MakeShort returns the bytes of m, which must not be Changed and whose handle
-// must be below 2²⁶.
+// MakeShort returns the bytes of m, which must not be Changed.
 func MakeShort(m Move) (s Short) {
-	m.Changed = false
-	s.n = uint8(len(AppendMove(s.bytes[:0], m)))
+	b := &s.bytes
+	n := binary.PutUvarint(b[:], uint64(m.Handle)<<2|uint64(bit(m.Z != 0, moveHeight)))
+	binary.LittleEndian.PutUint16(b[n:], m.X)
+	binary.LittleEndian.PutUint16(b[n+2:], m.Y)
+	if n += 4; m.Z != 0 {
+		binary.LittleEndian.PutUint16(b[n:], m.Z)
+		n += 2
+	}
+	b[n] = m.Yaw
+	s.n = uint8(n + 1)
 	return s
 }
 
@@ -159,7 +167,7 @@ func MakeShort(m Move) (s Short) {
 func AppendShort(dst []byte, s *Short) []byte {
 	n := len(dst)
 	if cap(dst)-n < len(s.bytes) {
-		dst = slices.Grow(dst, max(len(s.bytes), n))
+		dst = slices.Grow(dst, len(s.bytes))
 	}
 	b := dst[n : n+len(s.bytes)]
 	*(*[15]byte)(b) = s.bytes
@@ -172,10 +180,10 @@ func AppendShort(dst []byte, s *Short) []byte {
 // memory from view to view; the zero value is ready for Begin.
 type ViewWriter struct {
 	tick                              mesh.Tick
+	size, limit                       int
 	head, clocks                      Writer
 	enters, moves, leaves             Writer
 	nClocks, nEnters, nMoves, nLeaves int
-	shared                            int // bytes of moves that follow the view
 }
 
 // countBytes is the most that the four counts of a view take.
@@ -186,20 +194,22 @@ const maxHandleBytes = 5
 
 // Begin starts a new view and forgets the last.
 func (w *ViewWriter) Begin(tick mesh.Tick, self Self) {
-	w.tick = tick
+	w.tick, w.limit = tick, MaxServerBytes
 	w.head.B = append(w.head.B[:0], typeView)
 	w.head.Uvarint(uint64(tick))
 	c := coder{w: w.head}
 	self.fields(&c, tick)
 	w.head = c.w
 	w.clocks.B, w.enters.B, w.moves.B, w.leaves.B = w.clocks.B[:0], w.enters.B[:0], w.moves.B[:0], w.leaves.B[:0]
-	w.nClocks, w.nEnters, w.nMoves, w.nLeaves, w.shared = 0, 0, 0, 0, 0
+	w.nClocks, w.nEnters, w.nMoves, w.nLeaves = 0, 0, 0, 0
+	w.size = len(w.head.B) + countBytes
 }
 
 // Len returns the size of the view so far, at most six bytes too high.
-func (w *ViewWriter) Len() int {
-	return len(w.head.B) + len(w.clocks.B) + len(w.enters.B) + len(w.moves.B) + len(w.leaves.B) + w.shared + countBytes
-}
+func (w *ViewWriter) Len() int { return w.size }
+
+// Limit bounds the size of the view from here on.
+func (w *ViewWriter) Limit(bytes int) { w.limit = min(bytes, MaxServerBytes) }
 
 // Entries returns how many enters, moves and leaves the view has so far.
 func (w *ViewWriter) Entries() (enters, moves, leaves int) { return w.nEnters, w.nMoves, w.nLeaves }
@@ -208,11 +218,13 @@ func (w *ViewWriter) Entries() (enters, moves, leaves int) { return w.nEnters, w
 func (w *ViewWriter) Clock(k Clock) bool {
 	c := coder{w: w.clocks}
 	k.fields(&c, w.tick)
-	if w.nClocks >= MaxClocks || w.Len()+len(c.w.B)-len(w.clocks.B) > MaxServerBytes {
+	n := len(c.w.B) - len(w.clocks.B)
+	if w.nClocks >= MaxClocks || w.size+n > w.limit {
 		return false
 	}
 	w.clocks = c.w
 	w.nClocks++
+	w.size += n
 	return true
 }
 
@@ -224,41 +236,45 @@ func (w *ViewWriter) Move(entry []byte) bool { return w.add(&w.moves, &w.nMoves,
 
 // Short adds what MakeShort made.
 func (w *ViewWriter) Short(s *Short) bool {
-	if w.nMoves >= MaxViewEntries || w.Len()+int(s.n) > MaxServerBytes {
+	if w.nMoves >= MaxViewEntries || w.size+int(s.n) > w.limit {
 		return false
 	}
 	w.moves.B = AppendShort(w.moves.B, s)
 	w.nMoves++
+	w.size += int(s.n)
 	return true
 }
 
 // Share counts in n moves that other clients get as well: the bytes of them
 // are to follow what Append appends.
 func (w *ViewWriter) Share(n, bytes int) bool {
-	if w.nMoves+n > MaxViewEntries || w.Len()+bytes > MaxServerBytes {
+	if w.nMoves+n > MaxViewEntries || w.size+bytes > w.limit {
 		return false
 	}
 	w.nMoves += n
-	w.shared += bytes
+	w.size += bytes
 	return true
 }
 
 // Leave adds the handle of an entity that left.
 func (w *ViewWriter) Leave(handle uint32) bool {
-	if w.nLeaves >= MaxViewEntries || w.Len()+maxHandleBytes > MaxServerBytes {
+	if w.nLeaves >= MaxViewEntries || w.size+maxHandleBytes > w.limit {
 		return false
 	}
+	n := len(w.leaves.B)
 	w.leaves.Uvarint(uint64(handle))
 	w.nLeaves++
+	w.size += len(w.leaves.B) - n
 	return true
 }
 
 func (w *ViewWriter) add(run *Writer, n *int, entry []byte) bool {
-	if *n >= MaxViewEntries || w.Len()+len(entry) > MaxServerBytes {
+	if *n >= MaxViewEntries || w.size+len(entry) > w.limit {
 		return false
 	}
 	run.B = append(run.B, entry...)
 	*n++
+	w.size += len(entry)
 	return true
 }
 

@@ -21,7 +21,7 @@ func write(w *ViewWriter, v *View) []byte {
 	}
 	own := len(v.Moves) / 2
 	for _, m := range v.Moves[:own] {
-		if s := MakeShort(m); !m.Changed && m.Handle < 1<<26 {
+		if s := MakeShort(m); !m.Changed {
 			w.Short(&s)
 		} else {
 			w.Move(AppendMove(nil, m))
@@ -157,6 +157,7 @@ func TestHotPathsAllocateNothing(t *testing.T) {
 			w.Leave(7)
 			dst = w.Append(dst[:0])
 		},
+		"MakeShort":   func() { s := MakeShort(big.Moves[0]); dst = AppendShort(dst[:0], &s) },
 		"AppendMove":  func() { dst = AppendMove(dst[:0], big.Moves[0]) },
 		"AppendEnter": func() { dst = AppendEnter(dst[:0], big.Enters[0]) },
 		"AppendPeer":  func() { dst = AppendFramed(dst[:0], inputs) },
