@@ -27,7 +27,7 @@ const module = "weft"
 var order = [][]string{
 	{"control/mesh", "infra"},
 	{"control/partition", "control/scale", "control/cost", "simnode/wire", "simnode/world"},
-	{"simnode/replication", "simnode/process", "simnode/ticket"},
+	{"simnode/replication", "simnode/process", "simnode/ticket", "simnode/pin"},
 	{"simnode/authority"},
 	{"control/planner", "simnode/node", "simnode/gateway"},
 	{"control/store", "control/launch", "control/options"},

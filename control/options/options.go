@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,14 +80,37 @@ type Gateway struct {
 	ClientListen string `env:"WEFT_CLIENT_LISTEN" envDefault:"127.0.0.1:0"`
 	// ClientAdvertise is the ws:// or wss:// URL at which clients reach it;
 	// empty is made from the listener's address. The host may be "metadata": the
-	// address that ECS or EC2 tells, the public one if it tells one. Port 0 is
+	// address that ECS or EC2 tells, the public one if it tells one; or
+	// "metadata.DOMAIN": that address with dashes, and the domain. Port 0 is
 	// the listener's.
 	ClientAdvertise string `env:"WEFT_CLIENT_ADVERTISE"`
+	// ClientTLS says what clients speak: one of the TLS constants.
+	ClientTLS string `env:"WEFT_CLIENT_TLS" envDefault:"off"`
+	// ClientCertificate is for TLSCertificate: the chain and its private key, as
+	// PEM or as the path of a file that holds it.
+	ClientCertificate Secret `env:"WEFT_CLIENT_CERTIFICATE"`
 	// Clients is how many may be connected at once.
 	Clients int `env:"WEFT_GATEWAY_CLIENTS" envDefault:"2000"`
 	// ViewHz is how many views a second a client is sent at the most; 0 is one a tick.
 	ViewHz int `env:"WEFT_VIEW_HZ" envDefault:"0"`
 }
+
+// How a gateway speaks with clients.
+const (
+	TLSOff         = "off"         // ws://, for one machine
+	TLSPinned      = "pinned"      // a key that it makes up, whose hash is in its URL (see simnode/pin)
+	TLSBehind      = "behind"      // such a key, which a balancer before it does not check; clients see the balancer's
+	TLSCertificate = "certificate" // that of ClientCertificate
+)
+
+// Secret does not print itself.
+type Secret string
+
+// Format implements fmt.Formatter, so that no secret gets into a log.
+func (Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, "(secret)") }
+
+// MarshalText implements encoding.TextMarshaler for structured logs.
+func (Secret) MarshalText() ([]byte, error) { return []byte("(secret)"), nil }
 
 // ReadNode reads a node's options from environ, as os.Environ returns it.
 func ReadNode(environ []string) (Node, error) {
@@ -186,10 +210,19 @@ func (o Node) Validate() error {
 // Validate reports everything that is wrong with o.
 func (o Gateway) Validate() error {
 	faults := []error{o.Process.Validate(), within("WEFT_GATEWAY_CLIENTS", "clients", o.Clients, 1, 100_000), within("WEFT_VIEW_HZ", "views a second", o.ViewHz, 0, 1000)}
+	if o.ClientTLS != "" && !slices.Contains([]string{TLSOff, TLSPinned, TLSBehind, TLSCertificate}, o.ClientTLS) {
+		faults = append(faults, fault("WEFT_CLIENT_TLS", "off, pinned, behind or certificate", o.ClientTLS))
+	}
+	if (o.ClientTLS == TLSCertificate) != (o.ClientCertificate != "") {
+		faults = append(faults, wrong("WEFT_CLIENT_CERTIFICATE", "a certificate and its private key, as PEM or the path of a file, with WEFT_CLIENT_TLS=certificate, and nothing without"))
+	}
 	host, err := checkAddress("WEFT_CLIENT_LISTEN", o.ClientListen)
 	faults = append(faults, err)
 	if o.ClientAdvertise != "" {
 		u, err := url.Parse(o.ClientAdvertise)
+		if err == nil && u.Scheme == "ws" && o.ClientTLS != TLSOff && o.ClientTLS != "" {
+			faults = append(faults, fault("WEFT_CLIENT_ADVERTISE", "a wss:// URL, since WEFT_CLIENT_TLS is "+o.ClientTLS, o.ClientAdvertise))
+		}
 		if err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" || len(o.ClientAdvertise) > maxURLBytes {
 			faults = append(faults, fault("WEFT_CLIENT_ADVERTISE", fmt.Sprintf("a ws:// or wss:// URL of at most %d bytes", maxURLBytes), o.ClientAdvertise))
 		}
@@ -205,7 +238,7 @@ const Metadata = "metadata"
 // The limits of the wire protocol.
 const (
 	maxNodeIDBytes = 128
-	maxURLBytes    = 256
+	maxURLBytes    = 256 - 64 // of which a pin takes 51
 )
 
 func fault(name, expected, got string) error {

@@ -4,15 +4,29 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 
 	"github.com/coder/websocket"
 
+	"weft/simnode/pin"
 	"weft/simnode/wire"
 )
 
-// DialWebSocket opens a WebSocket connection to a gateway's URL (ws:// or wss://).
+// DialWebSocket opens a WebSocket connection to a gateway's URL: ws://, wss://
+// with a certificate of an authority, or wss:// with the hash of the gateway's
+// key (see simnode/pin), which is then all that is checked; pin.ErrOther if it is another.
 func DialWebSocket(ctx context.Context, url string) (Conn, error) {
-	ws, response, err := websocket.Dial(ctx, url, nil)
+	url, pinned, err := pin.Split(url)
+	if err != nil {
+		return nil, err
+	}
+	var options *websocket.DialOptions
+	if pinned != nil {
+		transport := &http.Transport{TLSClientConfig: pinned, Proxy: http.ProxyFromEnvironment}
+		defer transport.CloseIdleConnections() // of a refused one; the connection itself is the caller's
+		options = &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}}
+	}
+	ws, response, err := websocket.Dial(ctx, url, options)
 	if response != nil && response.Body != nil {
 		response.Body.Close()
 	}

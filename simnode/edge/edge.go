@@ -161,9 +161,14 @@ func (h *host) runGateway(o options.Gateway) error {
 	listener = netutil.LimitListener(listener, o.Clients+maxGuests)
 	defer listener.Close() //nolint:errcheck // serve may have closed it
 	self := h.process(o.Process, mesh.RoleGateway, o.Clients)
-	if self.ClientURL, err = clientURL(h.ctx, o.ClientAdvertise, listener.Addr()); err != nil {
+	tls, err := newClientTLS(o)
+	if err != nil {
 		return err
 	}
+	if self.ClientURL, err = clientURL(h.ctx, o.ClientAdvertise, tls.scheme(), listener.Addr()); err != nil {
+		return err
+	}
+	self.ClientURL, listener = tls.named(self.ClientURL), tls.over(listener)
 	booth, err := ticket.NewBooth(o.ShardKey, layout.Shard.Name)
 	if err != nil {
 		return err

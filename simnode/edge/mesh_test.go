@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"weft/control/options"
 	"weft/control/store"
 	"weft/control/store/memstore"
+	"weft/simnode/pin"
 	"weft/simnode/replication"
 	"weft/simnode/ticket"
 	"weft/simnode/wire"
@@ -119,7 +121,7 @@ func (f *fleet) node(id mesh.NodeID) *running {
 }
 
 func (f *fleet) gateway(id mesh.NodeID) *running {
-	o := options.Gateway{Process: testOptions(id), ClientListen: "127.0.0.1:0", Clients: 10}
+	o := options.Gateway{Process: testOptions(id), ClientListen: "127.0.0.1:0", ClientTLS: options.TLSPinned, Clients: 10}
 	return f.start(func(h *host) error { return h.runGateway(o) })
 }
 
@@ -185,7 +187,11 @@ func (f *fleet) dial(g *running) *websocket.Conn {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()
-	ws, _, err := websocket.Dial(ctx, g.ClientURL, nil)
+	url, pinned, err := pin.Split(g.ClientURL)
+	f.must(err)
+	transport := &http.Transport{TLSClientConfig: pinned}
+	defer transport.CloseIdleConnections()
+	ws, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -65,17 +66,24 @@ func advertised(ctx context.Context, wanted string, at net.Addr) (string, error)
 }
 
 // clientURL returns the URL at which clients reach a listener, likewise.
-func clientURL(ctx context.Context, wanted string, at net.Addr) (string, error) {
+func clientURL(ctx context.Context, wanted, scheme string, at net.Addr) (string, error) {
 	if wanted == "" {
-		return (&url.URL{Scheme: "ws", Host: at.String(), Path: "/"}).String(), nil
+		return (&url.URL{Scheme: scheme, Host: at.String(), Path: "/"}).String(), nil
 	}
 	u, err := url.Parse(wanted)
-	if err != nil || u.Hostname() != options.Metadata {
-		return wanted, err
+	if err != nil {
+		return "", err
+	}
+	label, domain, named := strings.Cut(u.Hostname(), ".")
+	if label != options.Metadata {
+		return wanted, nil
 	}
 	host, err := metadata.New(os.Getenv).Address(ctx, true)
 	if err != nil {
 		return "", fmt.Errorf("WEFT_CLIENT_ADVERTISE: %w", err)
+	}
+	if named {
+		host = strings.NewReplacer(".", "-", ":", "-").Replace(host) + "." + domain
 	}
 	switch port := u.Port(); port {
 	case "":

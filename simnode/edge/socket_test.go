@@ -31,8 +31,9 @@ func TestAdvertised(t *testing.T) {
 	for wanted, want := range map[string]string{
 		"": "ws://127.0.0.1:7400/", "wss://play.example/": "wss://play.example/",
 		"wss://metadata/": "wss://10.0.2.106/", "wss://metadata:0/": "wss://10.0.2.106:7400/", "ws://metadata:9/x": "ws://10.0.2.106:9/x",
+		"wss://metadata.play.example:7443/": "wss://10-0-2-106.play.example:7443/",
 	} {
-		if got, err := clientURL(t.Context(), wanted, at); got != want || err != nil {
+		if got, err := clientURL(t.Context(), wanted, "ws", at); got != want || err != nil {
 			t.Errorf("%q gives %q, %v; want %q", wanted, got, err, want)
 		}
 	}
@@ -40,7 +41,7 @@ func TestAdvertised(t *testing.T) {
 	if got, err := advertised(t.Context(), "metadata", at); err == nil || !strings.HasPrefix(err.Error(), "WEFT_ADVERTISE: ECS does not tell the task's address (") {
 		t.Errorf("gives %q, %v", got, err)
 	}
-	if got, err := clientURL(t.Context(), "wss://metadata/", at); err == nil || !strings.HasPrefix(err.Error(), "WEFT_CLIENT_ADVERTISE: ECS does not tell") {
+	if got, err := clientURL(t.Context(), "wss://metadata/", "wss", at); err == nil || !strings.HasPrefix(err.Error(), "WEFT_CLIENT_ADVERTISE: ECS does not tell") {
 		t.Errorf("gives %q, %v", got, err)
 	}
 }
