@@ -90,6 +90,7 @@ func (p *pass) hear() {
 		q := c.suspect
 		dead := func(w *process) bool { return w.dead != "" && w != q }
 		c.broken, c.silent, c.refusing = slices.DeleteFunc(c.broken, dead), slices.DeleteFunc(c.silent, dead), slices.DeleteFunc(c.refusing, dead)
+		q.refuses = q.refuses || len(c.refusing) > 0
 		others := living[mesh.RoleNode] + living[mesh.RoleGateway] - 1
 		if living[q.Role] <= 1 {
 			continue
@@ -100,8 +101,6 @@ func (p *pass) hear() {
 			enough = two
 		}
 		switch {
-		case len(c.refusing) > 0:
-			q.dead = "it refuses to go on, says " + names(c.refusing)
 		case len(c.broken) >= enough:
 			q.dead = "its connection to " + names(c.broken) + " broke"
 		case len(c.silent) >= two:

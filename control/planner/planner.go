@@ -147,6 +147,7 @@ type process struct {
 	dead     string // why it is taken for gone; empty while it lives
 	silence  bool   // dead for silence alone
 	held     bool   // zones of it are not taken over yet
+	refuses  bool   // it says that it has lost a zone which the layout gives it
 	draining bool
 	intents  []mesh.Intent // to drain or stop it
 	load     partition.Load

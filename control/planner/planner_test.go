@@ -70,7 +70,12 @@ func TestJudge(t *testing.T) {
 	}{
 		{"nothing is wrong", nil, nil},
 		{"one broken connection", func(s *Snapshot) { accuse(s, "a", mesh.Broken, "g") }, gone},
-		{"it refuses", func(s *Snapshot) { accuse(s, "a", mesh.Refusing, "a") }, gone},
+		{"it has lost its zone", func(s *Snapshot) { s.Reports[0].Zones = nil; accuse(s, "a", mesh.Refusing, "a") }, []string{"takeover 1 by a under 4"}},
+		{"it had lost a zone, which others have by now", func(s *Snapshot) { accuse(s, "a", mesh.Refusing, "a") }, nil},
+		{"it has lost a zone and may not know that it has another", func(s *Snapshot) {
+			s.Reports[0].Zones, s.Reports[0].LayoutVersion = nil, s.Layout.Version-1
+			accuse(s, "a", mesh.Refusing, "a")
+		}, nil},
 		{"it accuses itself of silence", func(s *Snapshot) { accuse(s, "a", mesh.Silent, "a"); accuse(s, "a", mesh.Broken, "a") }, nil},
 		{"silent to one where two could hear", func(s *Snapshot) { accuse(s, "a", mesh.Silent, "g") }, nil},
 		{"silent to two", func(s *Snapshot) { accuse(s, "a", mesh.Silent, "g", "b") }, gone},

@@ -47,11 +47,11 @@ func (p *pass) takeOver() {
 	var orphans []int
 	owned := false
 	for i := range p.layout.Zones {
-		if p.owner(i) == nil {
+		lost := p.refused(i)
+		if lost || p.owner(i) == nil {
 			orphans = append(orphans, i)
-		} else {
-			owned = true
 		}
+		owned = owned || lost || p.owner(i) != nil
 	}
 	if owned || len(orphans) == 0 || p.asleep != "" {
 		p.next.ColdMilli = 0
@@ -66,6 +66,15 @@ func (p *pass) takeOver() {
 		}
 	}
 	p.fence()
+}
+
+// refused reports that the owner of zone i, which lives, says that it has lost
+// what the layout gives it, and that this is one of those: its report, made
+// under this very layout, does not name it. The rest of the node is sound.
+func (p *pass) refused(i int) bool {
+	q, z := p.owner(i), p.layout.Zones[i]
+	return q != nil && q.refuses && q.report != nil && q.report.LayoutVersion >= p.s.Layout.Version && z.Epoch == p.s.Layout.Zones[i].Epoch &&
+		!slices.ContainsFunc(q.report.Zones, func(l mesh.ZoneLoad) bool { return l.Zone == z.ID })
 }
 
 // waitForFleet reports whether a world without any living owner should wait
@@ -85,6 +94,8 @@ func (p *pass) rescue(i int) {
 		reason = fmt.Sprintf("node %s is gone", z.Owner.Node)
 	case old != nil && old.Incarnation != z.Owner.Incarnation:
 		reason = fmt.Sprintf("node %s has been restarted and owns nothing of its earlier life", z.Owner.Node)
+	case old != nil && old.dead == "":
+		reason = fmt.Sprintf("node %s has lost it, and says so", old.ID)
 	case old != nil:
 		reason = fmt.Sprintf("node %s is gone: %s", old.ID, old.dead)
 	}

@@ -54,8 +54,13 @@ func (c *checker) step() {
 				}
 				c.owner[e.ID] = where
 				if b := c.books.zones[z.ID]; b != nil {
-					if d, ok := b.state.Entities[e.ID]; ok && e.Hop < d.Hop {
+					d, ok := b.state.Entities[e.ID]
+					switch {
+					case ok && e.Hop < d.Hop:
 						c.s.fail("entity %x is simulated at hop %d in zone %d and stored at hop %d", e.ID, e.Hop, z.ID, d.Hop)
+						return false
+					case z.Waiting == 0 && (!ok || e.Hop != d.Hop):
+						c.s.fail("entity %x is simulated at hop %d in zone %d and stored at hop %d, and nothing is on its way", e.ID, e.Hop, z.ID, d.Hop)
 						return false
 					}
 				}

@@ -379,6 +379,9 @@ func (s *Sim) carryOut(p *proc, e *process.Effect) {
 		s.after(s.between(time.Millisecond, 5*time.Millisecond), func() { s.fetchLayout(p) })
 	case process.EffectStop:
 		s.note("%s stops: %s", p.self.ID, e.Reason)
+		if e.Reason == "drained" {
+			s.check.rested(p)
+		}
 		s.kill(p)
 	case process.EffectLog:
 		if strings.Contains(e.Reason, "does not decode") {

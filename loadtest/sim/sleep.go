@@ -5,6 +5,8 @@ import (
 
 	"weft/control/mesh"
 	"weft/control/planner"
+	"weft/simnode/node"
+	"weft/simnode/replication"
 )
 
 // wakesWithin is how long it may take from somebody's coming to a world that
@@ -69,4 +71,38 @@ func (s *Sim) slept(old, l mesh.Layout) {
 			}
 		}
 	}
+}
+
+// rested holds what a node of a world that sleeps leaves behind against what it
+// last simulated: nobody took its zones over, so all must be in the store.
+func (c *checker) rested(p *proc) {
+	l, err := c.s.store.Layout(ctx)
+	if err != nil || !l.Asleep || p.node == nil {
+		return
+	}
+	p.node.Inspect(func(z node.ZoneView) {
+		rec, err := c.s.store.Zone(ctx, z.ID)
+		if err != nil || rec.Epoch != z.Epoch || !z.Open {
+			return // another's by now, or never looked into
+		}
+		kept, err := c.s.store.RaisePoses(ctx, z.ID, rec.Epoch) // as it is
+		must(err)
+		poses, err := replication.DecodePoses(kept.Data)
+		must(err)
+		at := map[mesh.EntityID]mesh.Pose{}
+		for _, pose := range poses {
+			at[pose.ID] = pose
+		}
+		z.World.Each(func(e *mesh.Entity) bool {
+			d, ok := c.books.zones[z.ID].state.Entities[e.ID]
+			was := d.Pose
+			if pose, moved := at[e.ID]; moved && pose.Hop == d.Hop && kept.Tick >= d.Placed {
+				was = pose
+			}
+			if e.Carrier == 0 && (!ok || was.Pos != e.Pos || was.Vel != e.Vel || was.Health != e.Health || d.LastEvent != e.LastEvent) {
+				c.s.fail("%s rests and leaves entity %x of zone %d at %v, it was at %v", p.self.ID, uint64(e.ID), z.ID, was.Pos, e.Pos)
+			}
+			return c.s.violation == ""
+		})
+	})
 }
