@@ -22,7 +22,8 @@ func clearCommand(id mesh.EntityID, data uint64) uint64 {
 func cooldownOf(data uint64) uint16 { return uint16(data >> cooldownShift) }
 
 // Command steers an awake resident player until a newer command comes or it
-// lapses. It reports false for one that is out of range, old, or for nobody here.
+// lapses; the same one again makes it last. It reports false for one that is out
+// of range, old, or for nobody here.
 func (w *World) Command(id mesh.EntityID, c mesh.Command) bool {
 	s, ok := w.at.get(id)
 	x, y := int32(c.MoveX), int32(c.MoveY)
@@ -31,7 +32,7 @@ func (w *World) Command(id mesh.EntityID, c mesh.Command) bool {
 	}
 	data := w.data[s]
 	newer := int32(c.Sequence<<8 - uint32(data>>sequenceShift)<<8)
-	if newer == 0 || newer < 0 && uint8(data>>ttlShift) > 0 {
+	if newer < 0 && uint8(data>>ttlShift) > 0 {
 		return false
 	}
 	w.data[s] = uint64(uint8(c.MoveX)) | uint64(uint8(c.MoveY))<<8 | uint64(w.lim.command)<<ttlShift |

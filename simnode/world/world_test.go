@@ -308,7 +308,7 @@ func TestCommand(t *testing.T) {
 		ok bool
 	}{
 		{mesh.Command{Sequence: 5, MoveX: 127}, true},
-		{mesh.Command{Sequence: 5, MoveX: 1}, false},
+		{mesh.Command{Sequence: 5, MoveX: 127}, true},
 		{mesh.Command{Sequence: 4, MoveX: 1}, false},
 		{mesh.Command{Sequence: 6, MoveX: 127, MoveY: 1}, false},
 		{mesh.Command{Sequence: 6, MoveX: -128}, false},
@@ -331,8 +331,14 @@ func TestCommand(t *testing.T) {
 	if e, _ := w.Get(id); e.Vel != (mesh.Vec{}) {
 		t.Error("the command has not lapsed:", e)
 	}
-	if w.Command(id, mesh.Command{Sequence: 6, MoveX: 1}) {
-		t.Error("a lapsed command is taken again")
+	for tick := mesh.Tick(41); tick <= 100; tick++ { // repeated, it lasts
+		if tick%10 == 1 && !w.Command(id, mesh.Command{Sequence: 6, MoveX: 90}) {
+			t.Error("a command that is repeated is refused")
+		}
+		w.Step(tick, nil)
+	}
+	if e, _ := w.Get(id); e.Vel.X < 4*m {
+		t.Error("a command that is repeated has lapsed:", e)
 	}
 	w.Command(id, mesh.Command{Sequence: 1000, MoveX: 1})
 	e, _ = w.Get(id)
