@@ -330,7 +330,7 @@ func (g *Gateway) tellWithin(c *client, pos mesh.Vec, radius2 int64) (n int, fit
 			}
 		}
 	}
-	return n - 1, fits // its own body is among them
+	return max(n-1, 0), fits // its own body is among them, unless it has just gone elsewhere
 }
 
 func (g *Gateway) tellKnown(c *client, pos mesh.Vec, radius2 int64) (n int, fits bool) {
