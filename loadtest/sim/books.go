@@ -132,8 +132,8 @@ func (b *books) judge(id mesh.ZoneID, s *replication.State, e mesh.EntityID) {
 		b.s.fail("entity %x has no durable record after an append of zone %d", e, id)
 	}
 	item, ok := s.Entities[e]
-	if ok && e.Kind() == mesh.KindItem && item.Carrier != 0 && s.Entities[item.Carrier].Held != e {
-		b.s.fail("item %x is durably carried by %x, who does not hold it", e, item.Carrier)
+	if carrier, here := s.Entities[item.Carrier]; ok && item.Carrier != 0 && (!here || item.Carrier.Kind() != mesh.KindShip && carrier.Held != e) {
+		b.s.fail("entity %x is durably carried by %x, who is not here or does not hold it", e, item.Carrier)
 	}
 }
 

@@ -20,6 +20,7 @@ type client struct {
 	open    []mesh.Event // not acknowledged
 	self    wire.Self
 	seen    map[uint32]wire.Enter
+	aboard  bool // as far as it was told
 	target  mesh.Vec
 	command mesh.Command
 	view    wire.View
@@ -137,6 +138,12 @@ func (s *Sim) acked(c *client, m *wire.EventAck) {
 			c.open = append(c.open[:i], c.open[i+1:]...)
 			c.ledger[m.Event] = entry{ev, m.Outcome, m.Entity, m.Hop}
 			s.stats.Acked++
+			if ev.Action == mesh.ActBoard {
+				c.aboard = m.Outcome == mesh.OutcomeOK && ev.Target != 0
+			}
+			if c.aboard && ev.Action == mesh.ActBoard {
+				s.stats.Boarded++
+			}
 			if ev.Action == mesh.ActPickUp && m.Outcome == mesh.OutcomeOK {
 				s.stats.Picks++
 				// Into the hand, and over a border before that at most.
@@ -219,7 +226,10 @@ func abs(v int32) int32 { return max(v, -v) }
 
 func (s *Sim) act(c *client) {
 	ev := mesh.Event{Number: c.next}
+	ship, sails := s.shipBeside(c)
 	switch {
+	case sails && s.chance(0.2):
+		ev.Action, ev.Target = mesh.ActBoard, ship
 	case s.chance(0.05):
 		ev.Action, ev.Aim = mesh.ActFire, s.aim()
 	case c.self.Held != 0 && s.chance(0.5):
@@ -243,6 +253,20 @@ func (s *Sim) act(c *client) {
 	c.next++
 	c.open = append(c.open, ev)
 	s.tell(c, &wire.Do{Event: ev})
+}
+
+// shipBeside returns the ship to board, or none for who is aboard: to step off.
+func (s *Sim) shipBeside(c *client) (mesh.EntityID, bool) {
+	if c.aboard {
+		return 0, true
+	}
+	const near = 6 * mesh.UnitsPerMeter
+	for _, h := range sorted(c.seen) {
+		if e := c.seen[h]; e.ID.Kind() == mesh.KindShip && e.Pos.Dist2(c.self.Pos) < near*near {
+			return e.ID, true
+		}
+	}
+	return 0, false
 }
 
 func (s *Sim) aim() mesh.Vec {

@@ -218,6 +218,11 @@ func (s *Sim) genesis() {
 	se, ne := east.Cut(1, b.Max.Y/2)
 	l := mesh.Layout{Version: 1, Shard: s.shard, NextZone: 5}
 	items := world.Scatter(s.shard.Seed, s.cfg.Items, b, s.shard.Spawn, b.Max.X/2)
+	for i := range s.cfg.Ships { // about the middle, where four zones meet
+		items = append(items, mesh.Entity{Pose: mesh.Pose{
+			ID: mesh.MakeEntityID(mesh.KindShip, uint64(i+1)), Health: 500, Pos: s.shard.Spawn.Add(mesh.Meters(int32(8*i-8), 5, 0)),
+		}})
+	}
 	for i, box := range []mesh.Box{sw, nw, se, ne} {
 		id := mesh.ZoneID(i + 1)
 		l.Zones = append(l.Zones, mesh.Zone{ID: id, Box: box})

@@ -25,6 +25,7 @@ import (
 // Config sizes a run. Times are virtual.
 type Config struct {
 	Nodes, Gateways, Players, Items int
+	Ships                           int
 	FaultFor                        time.Duration // faults and changes of layout happen this long
 	SettleFor                       time.Duration // afterwards everything must come to order within this
 	WidthM                          int32         // of the square world
@@ -46,7 +47,7 @@ func DefaultConfig() Config {
 	return Config{
 		Nodes: 8, Gateways: 2, Players: 40, Items: 200,
 		FaultFor: 30 * time.Second, SettleFor: 30 * time.Second,
-		WidthM: 80, Faults: AllFaults(), MaxOpen: 4, Leaving: 0.002,
+		Ships: 3, WidthM: 80, Faults: AllFaults(), MaxOpen: 4, Leaving: 0.002,
 	}
 }
 
@@ -67,7 +68,7 @@ type Stats struct {
 	Kills, Pauses, Restarts, Takeovers, Layouts  int
 	Crossings, Acked, Picks, Outages, Partitions int
 	Blinds, Impacts, Disconnects, Views          int
-	Sleeps, Wakes, LaidDown                      int
+	Sleeps, Wakes, LaidDown, Boarded             int
 }
 
 // Add adds o to s.
@@ -81,7 +82,7 @@ func (s *Stats) Add(o Stats) {
 		{&s.Crossings, o.Crossings}, {&s.Acked, o.Acked}, {&s.Picks, o.Picks}, {&s.Outages, o.Outages},
 		{&s.Partitions, o.Partitions}, {&s.Blinds, o.Blinds}, {&s.Impacts, o.Impacts},
 		{&s.Disconnects, o.Disconnects}, {&s.Views, o.Views},
-		{&s.Sleeps, o.Sleeps}, {&s.Wakes, o.Wakes}, {&s.LaidDown, o.LaidDown},
+		{&s.Sleeps, o.Sleeps}, {&s.Wakes, o.Wakes}, {&s.LaidDown, o.LaidDown}, {&s.Boarded, o.Boarded},
 	} {
 		*f.sum += f.n
 	}
@@ -146,6 +147,15 @@ func (h *eventHeap) Pop() any {
 	return e
 }
 
+// harbour is the Tavern with ships that are slow enough to get aboard.
+type harbour struct{ world.Tavern }
+
+func (h harbour) Limits() world.Limits {
+	l := h.Tavern.Limits()
+	l.ShipSpeed = 2 * mesh.UnitsPerMeter
+	return l
+}
+
 // proc is a simulated process: a node or a gateway core and what surrounds it.
 type proc struct {
 	self    mesh.Process
@@ -182,7 +192,7 @@ func Run(seed uint64, cfg Config) Result {
 func begin(seed uint64, cfg Config) *Sim {
 	s := &Sim{
 		cfg: cfg, spoken: fnv.New64a(), rng: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)),
-		store: memstore.New(), rules: world.Tavern{},
+		store: memstore.New(), rules: harbour{},
 	}
 	half := cfg.WidthM / 2
 	s.shard = mesh.Shard{

@@ -27,7 +27,7 @@ func runSeeds(t *testing.T, cfg Config) {
 		}
 	}
 	t.Logf("%+v", total)
-	if s := total; *seeds >= 10 && min(s.Acked, s.Picks, s.Crossings, s.Takeovers, s.Layouts, s.Refused, s.Kills, s.Pauses, s.Outages, s.Partitions, s.Blinds) == 0 {
+	if s := total; *seeds >= 10 && min(s.Acked, s.Picks, s.Boarded, s.Impacts, s.Crossings, s.Takeovers, s.Layouts, s.Refused, s.Kills, s.Pauses, s.Outages, s.Partitions, s.Blinds) == 0 {
 		t.Error("something that these runs are for did not happen")
 	}
 	if cfg.Sleep && *seeds >= 10 && min(total.Sleeps, total.Wakes, total.LaidDown) == 0 {
