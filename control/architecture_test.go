@@ -41,7 +41,7 @@ var order = [][]string{
 	{"loadtest/run"},
 	{"loadtest/stage"},
 	{"loadtest/drill", "loadtest/bench"},
-	{"functions/internal/emf", "functions/internal/secret"},
+	{"functions/internal/emf", "functions/internal/secret", "functions/internal/targets"},
 	{"functions/internal/shard"},
 	{"functions/internal/chaos"},
 	{"control/cmd/...", "simnode/cmd/...", "loadtest/cmd/...", "functions/..."},

@@ -16,25 +16,33 @@ locals {
     "weft:infra" = local.prefix
   }
 
+  # In the order in which they are asked: all but the last up to first_limit.
+  launchers = split(",", var.launcher)
+  limits = { for l in ["ecs", "ec2"] : l => {
+    nodes    = length(local.launchers) > 1 && l == local.launchers[0] ? coalesce(var.first_limit.nodes, var.max_nodes) : var.max_nodes
+    gateways = length(local.launchers) > 1 && l == local.launchers[0] ? coalesce(var.first_limit.gateways, var.max_gateways) : var.max_gateways
+  } }
+  launcher_url = join(" ", [for l in local.launchers : local.launcher_urls[l]])
+
   store_url = "dynamodb://${local.prefix}?region=${var.region}"
   launcher_urls = {
     ecs = join("", [
       "ecs://${module.cluster.name}?node=${module.cluster.node_family}&gateway=${module.gateway.family}",
       "&subnets=${join(",", module.network.subnet_ids)}",
       "&groups=${module.network.cluster_group_id}&gateway_groups=${module.network.cluster_group_id},${module.gateway.clients_group_id}",
-      "&capacity=${var.capacity}&public=true&max_nodes=${var.max_nodes}&max_gateways=${var.max_gateways}&region=${var.region}",
+      "&capacity=${var.capacity}&public=true&max_nodes=${local.limits.ecs.nodes}&max_gateways=${local.limits.ecs.gateways}&region=${var.region}",
     ])
     ec2 = join("", [
       "ec2://${module.cluster.node_template}?gateway=${module.gateway.template}",
       "&subnets=${join(",", module.network.subnet_ids)}",
-      "&max_nodes=${var.max_nodes}&max_gateways=${var.max_gateways}&warm=${var.warm_instances}&capacity=${var.capacity == "FARGATE" ? "on-demand" : "spot"}&region=${var.region}",
+      "&max_nodes=${local.limits.ec2.nodes}&max_gateways=${local.limits.ec2.gateways}&warm=${var.warm_instances}&capacity=${var.capacity == "FARGATE" ? "on-demand" : "spot"}&region=${var.region}",
     ])
   }
 
   # What every function is told; weft/control/options reads it.
   function_environment = merge({
     WEFT_STORE            = local.store_url
-    WEFT_LAUNCHER         = local.launcher_urls[var.launcher]
+    WEFT_LAUNCHER         = local.launcher_url
     WEFT_SHARD            = var.shard
     WEFT_ENV              = var.env
     WEFT_SHARD_KEY_SECRET = aws_secretsmanager_secret.shard_key.arn
@@ -44,12 +52,17 @@ locals {
     WEFT_MAX_GATEWAYS     = tostring(var.max_gateways)
     WEFT_COOLDOWN         = var.cooldown
     WEFT_SLEEP_AFTER      = var.sleep_after
-    WEFT_KIND             = var.launcher == "ec2" ? local.instance_types.node : var.capacity
+    WEFT_KIND             = local.launchers[0] == "ec2" ? local.instance_types.node : var.capacity
     WEFT_NODE_SIZE        = "${var.node_size.cpu}/${var.node_size.memory}"
     WEFT_GATEWAY_SIZE     = "${var.gateway_size.cpu}/${var.gateway_size.memory}"
     },
     { for name, value in { WEFT_PRICES = var.prices, WEFT_JOIN_SECRET = var.join_secret } : name => value if value != null },
+    var.load_balancer ? { WEFT_BALANCER = local.client_url, WEFT_TARGET_GROUP = module.gateway.target_group_arn } : {},
   )
+
+  # How clients reach gateways, and what those show them: see README.md.
+  client_url = var.load_balancer ? "wss://${coalesce(var.client_domain, "-")}:${local.client_port}/" : "wss://metadata${var.client_certificate == null ? "" : ".${coalesce(var.client_domain, "-")}"}:${local.client_port}/"
+  client_tls = var.load_balancer ? "behind" : var.client_certificate == null ? "pinned" : "certificate"
 
   process_environment = {
     WEFT_STORE         = local.store_url
@@ -98,6 +111,7 @@ module "cluster" {
   image_tag          = var.image_tag
   environment        = merge(local.process_environment, { WEFT_NODE_ACTORS = tostring(var.node_actors) })
   secret_arn         = aws_secretsmanager_secret.shard_key.arn
+  certificate_secret = var.client_certificate
   process_statements = local.allow.process
   log_retention_days = var.log_retention_days
   group_ids          = [module.network.cluster_group_id]
@@ -117,9 +131,12 @@ module "gateway" {
   image     = "${module.cluster.repository_urls["gateway"]}:${var.image_tag}"
   log_group = module.cluster.log_groups["gateway"]
   environment = merge(local.process_environment, {
-    WEFT_CLIENT_LISTEN    = "0.0.0.0:${local.client_port}"
-    WEFT_CLIENT_ADVERTISE = "ws://metadata:${local.client_port}"
+    WEFT_CLIENT_LISTEN      = "0.0.0.0:${local.client_port}"
+    WEFT_CLIENT_ADVERTISE   = local.client_url
+    WEFT_CLIENT_TLS         = local.client_tls
+    WEFT_PUBLIC_ADDRESS_URL = var.public_address_url
   })
+  certificate_secret   = var.client_certificate
   secret_arn           = aws_secretsmanager_secret.shard_key.arn
   execution_role_arn   = module.cluster.execution_role_arn
   process_role_arn     = module.cluster.process_role_arn

@@ -14,13 +14,13 @@ output "store_url" {
 }
 
 output "launcher_url" {
-  value       = local.launcher_urls[var.launcher]
+  value       = local.launcher_url
   description = "What the functions launch with."
 }
 
 output "launcher_urls" {
   value       = local.launcher_urls
-  description = "Both launchers, by kind."
+  description = "Each launcher by itself, by kind."
 }
 
 output "join_url" {
@@ -77,4 +77,9 @@ output "dashboards" {
 output "target_group" {
   value       = module.gateway.target_group_arn
   description = "Where the load balancer sends clients; null without one."
+}
+
+output "load_balancer_name" {
+  value       = module.gateway.load_balancer_name
+  description = "Host name of the load balancer, to which client_domain is to lead; null without one."
 }

@@ -6,6 +6,7 @@ locals {
     RegistryLogin = "ecr:GetAuthorizationToken logs in to the account's registry as a whole and knows no resource"
     ListTasks     = "ecs:ListTasks knows container instances only, of which Fargate has none; the condition names the cluster"
     SeeInstances  = "ec2:DescribeInstances knows no resource"
+    SeeTargets    = "elasticloadbalancing:DescribeTargetHealth knows no resource; with a load balancer only"
   }
 
   region_arn = local.region_service["ec2"]
@@ -151,11 +152,27 @@ locals {
     },
   ]
 
+  # Keeping the load balancer's targets to the gateways.
+  balance = [
+    {
+      Sid      = "Targets"
+      Effect   = "Allow"
+      Action   = ["elasticloadbalancing:RegisterTargets", "elasticloadbalancing:DeregisterTargets"]
+      Resource = module.gateway.target_group_arn
+    },
+    {
+      Sid      = "SeeTargets"
+      Effect   = "Allow"
+      Action   = ["elasticloadbalancing:DescribeTargetHealth"]
+      Resource = "*"
+    },
+  ]
+
   # By who has them; a function's file adds its own log, trigger and queue.
   allow = {
     process = [local.statement.store, local.statement.key]
     drain   = [local.statement.control_only, local.statement.key]
-    plan    = concat([local.statement.store, local.statement.key, local.statement.shard_key], local.launch_ecs, [for s in local.launch_ec2 : s if var.launcher == "ec2"])
+    plan    = concat([local.statement.store, local.statement.key, local.statement.shard_key], [for s in local.launch_ecs : s if contains(local.launchers, "ecs")], [for s in local.launch_ec2 : s if contains(local.launchers, "ec2")], [for s in local.balance : s if var.load_balancer])
     join    = [local.statement.control_join, local.statement.key, local.statement.join_secrets]
     bill    = [local.statement.control_only, local.statement.key]
   }

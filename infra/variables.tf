@@ -177,11 +177,22 @@ variable "prices" {
 variable "launcher" {
   type        = string
   default     = "ecs"
-  description = "What runs nodes and gateways: ecs (Fargate) or ec2 (instances of a launch template)."
+  description = "What runs nodes and gateways: ecs (Fargate), ec2 (instances of a launch template), or both in the order in which they are asked: the second has what the first has no room for."
 
   validation {
-    condition     = contains(["ecs", "ec2"], var.launcher)
-    error_message = "launcher is ecs or ec2."
+    condition     = contains(["ecs", "ec2", "ecs,ec2", "ec2,ecs"], var.launcher)
+    error_message = "launcher is ecs, ec2, or both in an order: ecs,ec2 or ec2,ecs."
+  }
+}
+
+variable "first_limit" {
+  type        = object({ nodes = optional(number), gateways = optional(number) })
+  default     = {}
+  description = "With two launchers: most nodes and gateways of the first one, such as those instances that are always needed, beside Fargate for an evening's peak; absent: as many as there may be in all."
+
+  validation {
+    condition     = alltrue([for n in values(var.first_limit) : n == null || try(n >= 1 && floor(n) == n, false)])
+    error_message = "first_limit holds nodes and gateways, whole numbers from 1 on."
   }
 }
 
@@ -339,16 +350,54 @@ variable "client_cidrs" {
   }
 }
 
+variable "public_address_url" {
+  type        = string
+  default     = "https://checkip.amazonaws.com"
+  description = "A service that answers with the address it is called from, by which a gateway on Fargate learns its public address: AWS's own unless you have another."
+
+  validation {
+    condition     = can(regex("^https://[^ ]+$", var.public_address_url))
+    error_message = "public_address_url is an https:// URL."
+  }
+}
+
+variable "client_certificate" {
+  type        = string
+  default     = null
+  description = "ARN of a secret with a certificate of your own for *.client_domain, its chain and its private key as PEM, as browsers need it; null: each gateway makes a key whose hash is in its address."
+
+  validation {
+    condition     = var.client_certificate == null || can(regex("^arn:[a-z-]+:secretsmanager:", var.client_certificate)) && var.client_domain != null && !var.load_balancer
+    error_message = "client_certificate is the ARN of a secret in Secrets Manager, or null; it needs client_domain, and no load_balancer."
+  }
+}
+
+variable "client_domain" {
+  type        = string
+  default     = null
+  description = "With client_certificate: the domain whose name server answers 203-0-113-7.DOMAIN with 203.0.113.7. With load_balancer: the name that leads to the balancer."
+
+  validation {
+    condition     = var.client_domain == null || can(regex("^([a-z0-9-]+\\.)+[a-z]{2,}$", var.client_domain))
+    error_message = "client_domain is a domain, such as play.example.com, or null."
+  }
+}
+
 variable "load_balancer" {
   type        = bool
   default     = false
-  description = "Make a network load balancer with a target group of gateways' addresses, about $16 a month; see README.md for what it is for."
+  description = "Make a network load balancer before the gateways, about $16 a month; see README.md for what it is for."
+
+  validation {
+    condition     = !var.load_balancer || var.certificate_arn != null && var.client_domain != null
+    error_message = "load_balancer needs certificate_arn, and client_domain: the name in that certificate."
+  }
 }
 
 variable "certificate_arn" {
   type        = string
   default     = null
-  description = "Certificate of the load balancer's TLS listener; null passes bytes through."
+  description = "Certificate of the load balancer, in ACM."
 
   validation {
     condition     = var.certificate_arn == null || can(regex("^arn:[a-z-]+:acm:", var.certificate_arn))

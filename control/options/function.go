@@ -30,6 +30,11 @@ type Function struct {
 	// studio's own backend; empty derives the token from the shard's key.
 	JoinSecret string `env:"WEFT_JOIN_SECRET"`
 
+	// Balancer is the URL of a load balancer before the gateways, which clients are
+	// told instead of theirs, and TargetGroup the ARN of its target group; or empty.
+	Balancer    string `env:"WEFT_BALANCER"`
+	TargetGroup string `env:"WEFT_TARGET_GROUP"`
+
 	Policy      string        `env:"WEFT_POLICY" envDefault:"kdsplit"`
 	NodeActors  int           `env:"WEFT_NODE_ACTORS" envDefault:"250"` // that a node is declared to carry
 	MaxNodes    int           `env:"WEFT_MAX_NODES" envDefault:"8"`

@@ -96,6 +96,9 @@ func (h *handler) handle(ctx context.Context, r events.LambdaFunctionURLRequest)
 	}
 	c := ticket.Claims{Player: player, Expires: now.Add(ticketLife)}
 	in := invitation{ExpiresUnixMilli: c.Expires.UnixMilli()}
+	if shared := h.Options.Balancer; shared != "" { // the ticket is for whoever is reached there
+		c.Gateways, in.Gateways, a.Gateways = []mesh.NodeID{mesh.NodeID(shared)}, []string{shared}, nil
+	}
 	for _, g := range a.Gateways {
 		c.Gateways, in.Gateways = append(c.Gateways, g.ID), append(in.Gateways, g.ClientURL)
 	}

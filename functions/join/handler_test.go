@@ -84,6 +84,16 @@ func TestInvitation(t *testing.T) {
 	if _, err := booth.Verify(in.Ticket, now.Add(61*time.Second)); !errors.Is(err, ticket.ErrExpired) {
 		t.Errorf("after a minute: %v", err)
 	}
+	h.Options.Balancer = "wss://play.example:7443/"
+	if got, err = h.handle(t.Context(), load(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(got.Body), &in); err != nil || len(in.Gateways) != 1 || in.Gateways[0] != h.Options.Balancer {
+		t.Fatalf("behind a balancer: %s, %v", got.Body, err)
+	}
+	if c, err := booth.Verify(in.Ticket, now); err != nil || len(c.Gateways) != 1 || string(c.Gateways[0]) != h.Options.Balancer {
+		t.Errorf("behind a balancer: %+v, %v", c, err)
+	}
 	if strings.Contains(out.String(), in.Ticket) || strings.Contains(out.String(), token) {
 		t.Errorf("secrets are in the log: %s", out)
 	}

@@ -12,6 +12,7 @@ import (
 	"weft/control/store"
 	"weft/control/store/dynamostore"
 	"weft/functions/internal/shard"
+	"weft/functions/internal/targets"
 )
 
 // batch is what Lambda hands over of a stream of DynamoDB. Images stay as they
@@ -35,6 +36,7 @@ type planner interface {
 type handler struct {
 	*shard.Shard
 	planner planner
+	targets *targets.Keeper
 }
 
 // handle plans once for a batch, whatever number of records it has. Records
@@ -60,6 +62,9 @@ func (h *handler) handle(ctx context.Context, b batch) (out events.DynamoDBEvent
 	h.Count(decisions)
 	if err != nil {
 		return events.DynamoDBEventResponse{}, err
+	}
+	if err := h.targets.Follow(ctx); err != nil { // planning goes on; the next call tries again
+		h.Log.Error("the load balancer does not follow the gateways", "err", err)
 	}
 	return out, nil
 }

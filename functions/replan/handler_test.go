@@ -31,7 +31,7 @@ func (r *runs) Ensure(context.Context) ([]mesh.Decision, error) {
 
 func newHandler(p planner) (*handler, *bytes.Buffer) {
 	out := &bytes.Buffer{}
-	return &handler{shard.New(options.Function{Shard: "weft", Env: "dev"}, memstore.New(), out, time.Now), p}, out
+	return &handler{shard.New(options.Function{Shard: "weft", Env: "dev"}, memstore.New(), out, time.Now), p, nil}, out
 }
 
 func load(t *testing.T) (b batch) {
@@ -100,7 +100,7 @@ func TestChaos(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		_, err = (&handler{s, r}).handle(ctx, b)
+		_, err = (&handler{s, r, nil}).handle(ctx, b)
 		return err
 	}
 	t.Run("at birth", func(t *testing.T) { chaos.Run(t, nil, nil, plan, plan) })

@@ -10,6 +10,7 @@ import (
 	"weft/control/launch/launchurl/ec2url"
 	"weft/control/launch/launchurl/ecsurl"
 	"weft/functions/internal/shard"
+	"weft/functions/internal/targets"
 )
 
 func main() { shard.Main(open) }
@@ -24,5 +25,5 @@ func open(ctx context.Context) (*shard.Shard, func(context.Context, batch) (even
 		return nil, nil, err
 	}
 	planner, err := s.Reconciler(launcher)
-	return s, (&handler{s, planner}).handle, err
+	return s, (&handler{s, planner, targets.New(s.AWS, s.Options.TargetGroup, s.Store)}).handle, err
 }

@@ -10,6 +10,7 @@ import (
 	"weft/control/reconcile"
 	"weft/functions/internal/emf"
 	"weft/functions/internal/shard"
+	"weft/functions/internal/targets"
 )
 
 // sweeper is reconcile.Reconciler.
@@ -20,6 +21,7 @@ type sweeper interface {
 type handler struct {
 	*shard.Shard
 	sweeper sweeper
+	targets *targets.Keeper
 }
 
 // summary is what a sweep found, for the log of who called.
@@ -37,7 +39,7 @@ func (h *handler) handle(ctx context.Context, _ json.RawMessage) (summary, error
 	if s.Orphans > 0 {
 		h.Log.Warn("orphans", "instances", len(swept.Instances), "records", len(swept.Processes))
 	}
-	return s, errors.Join(err, h.gauge(ctx))
+	return s, errors.Join(err, h.targets.Sync(ctx), h.gauge(ctx))
 }
 
 // gauge emits how the fleet stands.

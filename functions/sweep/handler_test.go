@@ -34,7 +34,7 @@ func (s *sweeps) Sweep(context.Context) (reconcile.Swept, error) {
 func TestSweep(t *testing.T) {
 	out := &bytes.Buffer{}
 	s := &sweeps{}
-	h := &handler{shard.New(options.Function{Shard: "weft", Env: "dev"}, memstore.New(), out, time.Now), s}
+	h := &handler{shard.New(options.Function{Shard: "weft", Env: "dev"}, memstore.New(), out, time.Now), s, nil}
 	ctx := t.Context()
 	node := mesh.Process{ID: "n", Incarnation: 1, Role: mesh.RoleNode, State: mesh.Ready, Capacity: 100}
 	gateway := mesh.Process{ID: "g", Incarnation: 1, Role: mesh.RoleGateway, State: mesh.Ready}
@@ -75,7 +75,7 @@ func TestChaos(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		_, err = (&handler{s, r}).handle(ctx, nil)
+		_, err = (&handler{s, r, nil}).handle(ctx, nil)
 		return err
 	}
 	t.Run("at birth", func(t *testing.T) { chaos.Run(t, nil, nil, sweep, sweep) })

@@ -9,6 +9,7 @@ import (
 	"weft/control/launch/launchurl/ec2url"
 	"weft/control/launch/launchurl/ecsurl"
 	"weft/functions/internal/shard"
+	"weft/functions/internal/targets"
 )
 
 func main() { shard.Main(open) }
@@ -23,5 +24,5 @@ func open(ctx context.Context) (*shard.Shard, func(context.Context, json.RawMess
 		return nil, nil, err
 	}
 	sweeper, err := s.Reconciler(launcher)
-	return s, (&handler{s, sweeper}).handle, err
+	return s, (&handler{s, sweeper, targets.New(s.AWS, s.Options.TargetGroup, s.Store)}).handle, err
 }

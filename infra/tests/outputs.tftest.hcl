@@ -40,6 +40,19 @@ run "ec2" {
   }
 }
 
+run "both" {
+  variables {
+    launcher    = "ecs,ec2"
+    first_limit = { nodes = 2 }
+    max_nodes   = 6
+  }
+
+  assert {
+    condition     = output.launcher_url == "${output.launcher_urls.ecs} ${output.launcher_urls.ec2}" && strcontains(output.launcher_urls.ecs, "&max_nodes=2&max_gateways=4&") && strcontains(output.launcher_urls.ec2, "&max_nodes=6&max_gateways=4&")
+    error_message = "With two launchers the functions have both, the first up to its limit."
+  }
+}
+
 run "shapes" {
   assert {
     condition     = keys(output.function_zips) == ["bill", "drain", "join", "replan", "sweep"] && alltrue([for f, z in output.function_zips : endswith(z, "/${f}.zip")])
@@ -70,14 +83,62 @@ run "shapes" {
   }
 }
 
-run "load_balancer" {
-  variables {
-    load_balancer = true
+# What a gateway is told, and that clients reach it.
+
+run "gateways" {
+  assert {
+    condition = alltrue([for name, value in {
+      WEFT_CLIENT_LISTEN = "0.0.0.0:7443", WEFT_CLIENT_ADVERTISE = "wss://metadata:7443/", WEFT_CLIENT_TLS = "pinned", WEFT_PUBLIC_ADDRESS_URL = "https://checkip.amazonaws.com",
+    } : contains(jsondecode(module.gateway.container_definitions)[0].environment, { name = name, value = value })])
+    error_message = "A gateway speaks TLS at its public address, and learns which that is."
   }
 
   assert {
-    condition     = output.target_group != null
-    error_message = "With load_balancer there is a target group."
+    condition     = strcontains(output.launcher_urls.ecs, "&public=true&") && strcontains(output.launcher_urls.ecs, "&gateway_groups=${module.network.cluster_group_id},${module.gateway.clients_group_id}&")
+    error_message = "Gateways have a public address and the clients' group."
+  }
+
+  assert {
+    condition     = jsondecode(module.gateway.container_definitions)[0].secrets == [{ name = "WEFT_SHARD_KEY", valueFrom = aws_secretsmanager_secret.shard_key.arn }]
+    error_message = "A gateway has the shard's key and no other secret."
+  }
+}
+
+run "certificate" {
+  variables {
+    client_certificate = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:wildcard"
+    client_domain      = "gw.example.com"
+  }
+
+  assert {
+    condition = alltrue([for name, value in { WEFT_CLIENT_ADVERTISE = "wss://metadata.gw.example.com:7443/", WEFT_CLIENT_TLS = "certificate" } :
+    contains(jsondecode(module.gateway.container_definitions)[0].environment, { name = name, value = value })])
+    error_message = "With a certificate gateways go by their names in the domain."
+  }
+
+  assert {
+    condition     = contains(jsondecode(module.gateway.container_definitions)[0].secrets[*].name, "WEFT_CLIENT_CERTIFICATE") && strcontains(module.cluster.policies.execution, "secret:wildcard") && strcontains(module.cluster.policies.instance, "secret:wildcard")
+    error_message = "Tasks and instances of gateways get the certificate."
+  }
+}
+
+run "load_balancer" {
+  variables {
+    load_balancer   = true
+    certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/0"
+    client_domain   = "play.example.com"
+  }
+
+  assert {
+    condition = output.target_group != null && alltrue([for f in [aws_lambda_function.replan, aws_lambda_function.sweep, aws_lambda_function.join] :
+    f.environment[0].variables.WEFT_TARGET_GROUP == output.target_group && f.environment[0].variables.WEFT_BALANCER == "wss://play.example.com:7443/"])
+    error_message = "With load_balancer the functions keep its targets, and join sends clients there."
+  }
+
+  assert {
+    condition = alltrue([for name, value in { WEFT_CLIENT_ADVERTISE = "wss://play.example.com:7443/", WEFT_CLIENT_TLS = "behind" } :
+    contains(jsondecode(module.gateway.container_definitions)[0].environment, { name = name, value = value })])
+    error_message = "Gateways behind a balancer go by its name."
   }
 }
 

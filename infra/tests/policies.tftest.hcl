@@ -21,10 +21,15 @@ override_resource {
 }
 
 variables {
-  env       = "dev"
-  region    = "eu-central-1"
-  zips      = "./tests/zips"
-  launcher  = "ec2" # the widest
+  env      = "dev"
+  region   = "eu-central-1"
+  zips     = "./tests/zips"
+  launcher = "ecs,ec2" # the widest, with
+
+  load_balancer   = true
+  certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/0"
+  client_domain   = "play.example.com"
+
   shard_key = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 }
 
@@ -81,7 +86,15 @@ run "launching" {
 
 run "without_ec2" {
   variables {
-    launcher = "ecs"
+    launcher        = "ecs"
+    load_balancer   = false
+    certificate_arn = null
+    client_domain   = null
+  }
+
+  assert {
+    condition     = !strcontains(aws_iam_role_policy.replan.policy, "elasticloadbalancing")
+    error_message = "Without a load balancer functions may do nothing with any."
   }
 
   assert {

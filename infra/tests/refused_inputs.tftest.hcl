@@ -35,6 +35,10 @@ run "malformed" {
     join_secret     = "token"
     client_cidrs    = ["home"]
     instance_types  = { node = "large" }
+    first_limit     = { nodes = 0 }
+
+    public_address_url = "http://example.com"
+    client_domain      = "localhost"
   }
 
   expect_failures = [
@@ -57,7 +61,31 @@ run "malformed" {
     var.join_secret,
     var.client_cidrs,
     var.instance_types,
+    var.first_limit,
+    var.public_address_url,
+    var.client_domain,
   ]
+}
+
+run "certificate_without_domain" {
+  command = plan
+
+  variables {
+    client_certificate = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:wildcard"
+  }
+
+  expect_failures = [var.client_certificate]
+}
+
+run "balancer_without_certificate" {
+  command = plan
+
+  variables {
+    load_balancer = true
+    client_domain = "play.example.com"
+  }
+
+  expect_failures = [var.load_balancer]
 }
 
 run "too_little" {

@@ -35,7 +35,7 @@ const (
 type reception struct {
 	*intake
 	booth  *ticket.Booth
-	self   mesh.NodeID
+	self   mesh.Process
 	guests chan struct{}
 	last   atomic.Uint64 // ClientID
 	server http.Server
@@ -47,7 +47,7 @@ type reception struct {
 	open   sync.WaitGroup // requests being served
 }
 
-func newReception(k *intake, booth *ticket.Booth, self mesh.NodeID) *reception {
+func newReception(k *intake, booth *ticket.Booth, self mesh.Process) *reception {
 	r := &reception{intake: k, booth: booth, self: self, guests: make(chan struct{}, maxGuests), patience: helloTimeout}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
@@ -168,7 +168,7 @@ func (r *reception) readHello(s *webSocket) (wire.Hello, error) {
 	switch {
 	case err != nil:
 		return wire.Hello{}, err
-	case claims.Player != hello.Player, claims.Session != hello.Session, !claims.Admits(r.self):
+	case claims.Player != hello.Player, claims.Session != hello.Session, !claims.Admits(r.self.ID) && !claims.Admits(mesh.NodeID(r.self.ClientURL)):
 		return wire.Hello{}, ticket.ErrInvalid
 	}
 	return *hello, s.raw.SetReadDeadline(time.Time{})

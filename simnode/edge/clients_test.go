@@ -135,7 +135,7 @@ func newDoor(t *testing.T) (r *reception, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r = newReception(newIntake(ctx, newLog(slog.New(slog.DiscardHandler))), booth, "g1")
+	r = newReception(newIntake(ctx, newLog(slog.New(slog.DiscardHandler))), booth, mesh.Process{ID: "g1", ClientURL: "wss://play.example/"})
 	l, err := listen(ctx, "WEFT_CLIENT_LISTEN", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -198,6 +198,7 @@ func TestHellos(t *testing.T) {
 		{"another session's", websocket.MessageBinary, hello(wire.Hello{Player: 1, Session: 8, Ticket: mint(ticket.Claims{Player: 1, Session: 9, Expires: later})}), wire.ByeTicket},
 		{"another gateway's", websocket.MessageBinary, hello(wire.Hello{Player: 1, Ticket: mint(ticket.Claims{Player: 1, Gateways: []mesh.NodeID{"g2"}, Expires: later})}), wire.ByeTicket},
 		{"another shard's", websocket.MessageBinary, hello(wire.Hello{Player: 1, Ticket: elsewhere.Mint(ticket.Claims{Player: 1, Gateways: []mesh.NodeID{"g1"}, Expires: later})}), wire.ByeTicket},
+		{"another balancer's", websocket.MessageBinary, hello(wire.Hello{Player: 1, Ticket: mint(ticket.Claims{Player: 1, Gateways: []mesh.NodeID{"wss://other.example/"}, Expires: later})}), wire.ByeTicket},
 	} {
 		before := r.refused.Load()
 		ws := knock(t, url)

@@ -31,6 +31,7 @@ import (
 	"weft/control/store/metered"
 	"weft/control/store/storeurl"
 	"weft/simnode/gateway"
+	"weft/simnode/metadata"
 	"weft/simnode/node"
 	"weft/simnode/process"
 	"weft/simnode/ticket"
@@ -168,6 +169,15 @@ func (h *host) runGateway(o options.Gateway) error {
 	if self.ClientURL, err = clientURL(h.ctx, o.ClientAdvertise, tls.scheme(), listener.Addr()); err != nil {
 		return err
 	}
+	if o.ClientTLS == options.TLSBehind { // where the balancer finds it
+		machine := "" // this one
+		if o.Machine == onEC2 || os.Getenv(metadata.TaskVariable) != "" {
+			machine = options.Metadata
+		}
+		if self.Address, err = advertised(h.ctx, machine, listener.Addr()); err != nil {
+			return err
+		}
+	}
 	self.ClientURL, listener = tls.named(self.ClientURL), tls.over(listener)
 	booth, err := ticket.NewBooth(o.ShardKey, layout.Shard.Name)
 	if err != nil {
@@ -182,7 +192,7 @@ func (h *host) runGateway(o options.Gateway) error {
 		return err
 	}
 	s.loop.clients = newAudience(booth)
-	s.reception = newReception(s.loop.intake, booth, self.ID)
+	s.reception = newReception(s.loop.intake, booth, self)
 	return s.serve(nil, listener)
 }
 

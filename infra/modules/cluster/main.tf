@@ -77,7 +77,7 @@ locals {
       Sid      = "ShardKey"
       Effect   = "Allow"
       Action   = ["secretsmanager:GetSecretValue"]
-      Resource = var.secret_arn
+      Resource = concat([var.secret_arn], [for arn in [var.certificate_secret] : arn if arn != null])
     },
   ]
   trust = { for name, service in { tasks = "ecs-tasks.amazonaws.com", instances = "ec2.amazonaws.com" } : name => jsonencode({
@@ -197,6 +197,7 @@ resource "aws_launch_template" "node" {
     image       = "${aws_ecr_repository.this["node"].repository_url}:${var.image_tag}"
     log_group   = aws_cloudwatch_log_group.this["node"].name
     secret      = var.secret_arn
+    certificate = null
     environment = var.environment
   }))
 

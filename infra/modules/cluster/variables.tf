@@ -58,6 +58,12 @@ variable "secret_arn" {
   description = "The secret that holds the shard's key."
 }
 
+variable "certificate_secret" {
+  type        = string
+  default     = null
+  description = "The secret with a certificate of the gateways' own; null for none."
+}
+
 variable "process_statements" {
   type        = any
   description = "What nodes and gateways may do: statements of an IAM policy."

@@ -20,6 +20,19 @@ resource "aws_vpc_security_group_ingress_rule" "clients" {
   tags              = var.tags
 }
 
+# The balancer is of the cluster's group, and gateways hear it wherever clients
+# come from.
+resource "aws_vpc_security_group_ingress_rule" "balancer" {
+  count = var.load_balancer ? 1 : 0
+
+  security_group_id            = aws_security_group.clients.id
+  ip_protocol                  = "tcp"
+  from_port                    = var.client_port
+  to_port                      = var.client_port
+  referenced_security_group_id = var.cluster_group_id
+  tags                         = var.tags
+}
+
 resource "aws_ecs_task_definition" "gateway" {
   family                   = "${var.prefix}-gateway"
   requires_compatibilities = ["FARGATE"]
@@ -45,7 +58,8 @@ resource "aws_ecs_task_definition" "gateway" {
     readonlyRootFilesystem = true
     stopTimeout            = 120
     environment            = [for name in sort(keys(var.environment)) : { name = name, value = var.environment[name] }]
-    secrets                = [{ name = "WEFT_SHARD_KEY", valueFrom = var.secret_arn }]
+    secrets = concat([{ name = "WEFT_SHARD_KEY", valueFrom = var.secret_arn }],
+    [for arn in [var.certificate_secret] : { name = "WEFT_CLIENT_CERTIFICATE", valueFrom = arn } if arn != null])
     portMappings = [for port in [7400, var.client_port] :
     { containerPort = port, hostPort = port, protocol = "tcp" }]
     logConfiguration = {
@@ -87,6 +101,7 @@ resource "aws_launch_template" "gateway" {
     image       = var.image
     log_group   = var.log_group
     secret      = var.secret_arn
+    certificate = var.certificate_secret
     environment = var.environment
   }))
 
@@ -97,7 +112,8 @@ resource "aws_launch_template" "gateway" {
 }
 
 # Off by default: join names gateways by address, and a balancer costs while
-# nobody plays. Gateways are run, not served, so nothing registers them here.
+# nobody plays. replan and sweep register the gateways that are ready. It ends the
+# clients' TLS with its certificate, and speaks TLS with gateways, too.
 resource "aws_lb" "this" {
   count = var.load_balancer ? 1 : 0
 
@@ -113,7 +129,7 @@ resource "aws_lb_target_group" "this" {
 
   name                 = "${var.prefix}-gateways"
   target_type          = "ip"
-  protocol             = "TCP"
+  protocol             = "TLS"
   port                 = var.client_port
   vpc_id               = var.vpc_id
   deregistration_delay = 30
@@ -124,10 +140,10 @@ resource "aws_lb_listener" "this" {
   count = var.load_balancer ? 1 : 0
 
   load_balancer_arn = aws_lb.this[0].arn
-  protocol          = var.certificate_arn == null ? "TCP" : "TLS"
+  protocol          = "TLS"
   port              = var.client_port
   certificate_arn   = var.certificate_arn
-  ssl_policy        = var.certificate_arn == null ? null : "ELBSecurityPolicy-TLS13-1-2-2021-06"
+  ssl_policy        = "ELBSecurityPolicy-TLS13-1-2-2021-06"
   tags              = var.tags
 
   default_action {

@@ -3,6 +3,11 @@ output "family" {
   description = "The gateway's task family."
 }
 
+output "container_definitions" {
+  value       = aws_ecs_task_definition.gateway.container_definitions
+  description = "What runs in a gateway's task, for the tests."
+}
+
 output "template" {
   value       = aws_launch_template.gateway.name
   description = "The gateway's launch template."

@@ -63,6 +63,12 @@ variable "secret_arn" {
   description = "The secret that holds the shard's key."
 }
 
+variable "certificate_secret" {
+  type        = string
+  default     = null
+  description = "The secret with a certificate of the gateways' own; null for none."
+}
+
 variable "execution_role_arn" {
   type        = string
   description = "The role that starts a task."
@@ -121,7 +127,7 @@ variable "load_balancer" {
 variable "certificate_arn" {
   type        = string
   default     = null
-  description = "Certificate of its TLS listener; null passes bytes through."
+  description = "Certificate of its TLS listener."
 }
 
 variable "instance_type" {
