@@ -26,7 +26,7 @@ const module = "weft"
 // the longest name that fits counts. A new room needs a place here.
 var order = [][]string{
 	{"control/mesh", "infra"},
-	{"control/partition", "control/scale", "control/cost", "simnode/wire", "simnode/world"},
+	{"control/partition", "control/scale", "control/cost", "simnode/wire", "simnode/world", "simnode/interest"},
 	{"simnode/replication", "simnode/process", "simnode/ticket", "simnode/pin"},
 	{"simnode/authority"},
 	{"control/planner", "simnode/node", "simnode/gateway"},
@@ -52,7 +52,7 @@ var order = [][]string{
 // done. They import the standard library and each other, and start nothing.
 var pure = []string{
 	"control/mesh", "control/partition", "control/scale", "control/cost", "control/planner",
-	"simnode/world", "simnode/wire", "simnode/replication", "simnode/process", "simnode/authority", "simnode/node", "simnode/gateway",
+	"simnode/world", "simnode/wire", "simnode/interest", "simnode/replication", "simnode/process", "simnode/authority", "simnode/node", "simnode/gateway",
 }
 
 // impure is what they do not import, packages inside included.

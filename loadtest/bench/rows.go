@@ -5,6 +5,8 @@ import "slices"
 // Rows is the table, in the order in which it is told. A row has a file of its own.
 var Rows = []Row{
 	tick100k,
+	interest10k,
+	interest100k,
 	journal,
 	plan,
 	siege,
