@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"weft/control/local/cloud"
@@ -73,7 +74,7 @@ func (d *demo) runCloud(s *session) (err error) {
 		return err
 	}
 	report.WallSeconds = math.Round(time.Since(began).Seconds())
-	if err := account(report, c); err != nil {
+	if err := account(report, c, d.Launcher); err != nil {
 		return err
 	}
 	if err := runner.Write(report, d.Report, s.out); err != nil {
@@ -119,7 +120,7 @@ func (d *demo) cloudConfig(s *session, tavern *scenario.Scenario) (cloud.Config,
 }
 
 // account adds to the report what the deployment came to, with its verdicts.
-func account(report *scenario.Report, c *cloud.Cloud) error {
+func account(report *scenario.Report, c *cloud.Cloud, launcher string) error {
 	f := c.Figures()
 	bill, err := c.Cost()
 	if err != nil {
@@ -141,6 +142,11 @@ func account(report *scenario.Report, c *cloud.Cloud) error {
 	verdict("cloud.tasks_left: 0", f.TasksLeft == 0, f.TasksLeft)
 	launched := f.TasksLaunched + f.InstancesLaunched
 	verdict("cloud.tasks_launched and instances_launched >= 4", launched >= 4, launched)
+	for name, n := range map[string]int{"ecs": f.TasksLaunched, "ec2": f.InstancesLaunched} {
+		if strings.Contains(launcher, name) {
+			verdict("cloud: launched by "+name+" >= 2", n >= 2, n)
+		}
+	}
 	if f.Emulator == cloud.Moto { // another emulator runs them itself
 		for _, name := range []string{"replan", "join"} {
 			verdict("cloud.invocations."+name+" > 0", f.Invocations[name] > 0, f.Invocations[name])

@@ -19,7 +19,7 @@ type demo struct {
 	Policy   string        `help:"How zones follow the load: kdsplit, quasi or static." placeholder:"NAME"`
 	Seed     uint64        `help:"Seed of the crowd and of a new world instead of the scenario's." placeholder:"N"`
 	Cloud    bool          `help:"Play on a world that Terraform deploys to an emulator of AWS, with 60 players."`
-	Launcher string        `help:"With --cloud, what runs nodes and gateways: ecs or ec2." enum:"ecs,ec2" default:"ecs"`
+	Launcher string        `help:"With --cloud, what runs nodes and gateways: ecs, ec2, or both in the order in which they are asked." default:"ecs,ec2" placeholder:"NAMES"`
 	world
 }
 

@@ -61,6 +61,14 @@ func (l *Launcher) Start(ctx context.Context, spec launch.Spec) (launch.Instance
 	return i, nil
 }
 
+// Used reports whether token has started a process.
+func (l *Launcher) Used(ctx context.Context, token string) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, used := l.tokens[token]
+	return used, ctx.Err()
+}
+
 // Drain records a drain; the process is over at once.
 func (l *Launcher) Drain(ctx context.Context, node mesh.NodeID) error {
 	return l.end(ctx, "drain", node)

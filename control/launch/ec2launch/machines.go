@@ -71,6 +71,13 @@ func (l *Launcher) all(ctx context.Context, filters ...types.Filter) (found []ma
 	}
 }
 
+// Used reports whether token started an instance that runs, or was terminated
+// within the hour.
+func (l *Launcher) Used(ctx context.Context, token string) (bool, error) {
+	all, err := l.all(ctx, tagged(label.Token, token))
+	return slices.ContainsFunc(all, func(m machine) bool { return m.Token == token }), err
+}
+
 // read makes a machine of ours out of one of EC2.
 func read(i types.Instance) machine {
 	tags := map[string]string{}

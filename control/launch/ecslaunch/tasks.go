@@ -38,6 +38,12 @@ func (l *Launcher) all(ctx context.Context) ([]task, error) {
 	return slices.Collect(maps.Values(byARN)), nil
 }
 
+// Used reports whether token started a task that runs, or ended within the hour.
+func (l *Launcher) Used(ctx context.Context, token string) (bool, error) {
+	all, err := l.all(ctx)
+	return slices.ContainsFunc(all, func(t task) bool { return t.startedBy == l.startedBy(token) }), err
+}
+
 // tasks returns the owner's tasks that in lists, page by page.
 func (l *Launcher) tasks(ctx context.Context, in *ecs.ListTasksInput) (found []task, err error) {
 	in.Cluster, in.MaxResults = &l.o.Cluster, aws.Int32(atOnce)

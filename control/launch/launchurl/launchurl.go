@@ -5,6 +5,7 @@ package launchurl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"weft/control/launch"
 	"weft/control/launch/dryrun"
+	"weft/control/launch/fallover"
 	"weft/control/launch/label"
 	"weft/control/launch/proclaunch"
 	"weft/control/mesh"
@@ -35,6 +37,8 @@ type Opened struct {
 	// Tend keeps what the launcher holds ready, such as a warm pool. To be
 	// called every minute; launch.ErrNoCapacity if there is no room for it now.
 	Tend func(context.Context) error
+	// Used is as in fallover.Member; nil if the launcher cannot be one of several.
+	Used func(ctx context.Context, token string) (bool, error)
 	// Close ends what the launcher holds; for proc also every child.
 	Close func() error
 }
@@ -63,7 +67,8 @@ type Driver struct {
 var Local = []Driver{
 	{"dryrun", "dryrun:?capacity=N", []string{"capacity"}, func(_ context.Context, u *url.URL, _ Options) (Opened, error) {
 		capacity, err := Number(u, "capacity", 0)
-		return Opened{Launcher: dryrun.New(capacity)}, err
+		l := dryrun.New(capacity)
+		return Opened{Launcher: l, Used: l.Used}, err
 	}},
 	{"proc", "proc:?capacity=N", []string{"capacity"}, func(_ context.Context, u *url.URL, o Options) (Opened, error) {
 		var err error
@@ -75,8 +80,57 @@ var Local = []Driver{
 	}},
 }
 
-// Open returns the launcher of raw, by one of the drivers.
+// member is one of several.
+type member struct{ Opened }
+
+// Used implements fallover.Member.
+func (m member) Used(ctx context.Context, token string) (bool, error) {
+	return m.Opened.Used(ctx, token)
+}
+
+// Open returns the launcher of raw, by one of the drivers. Several URLs with
+// spaces between them are one launcher that falls over from each to the next.
 func Open(ctx context.Context, raw string, o Options, drivers ...Driver) (Opened, error) {
+	urls := strings.Fields(raw)
+	if len(urls) < 2 {
+		return openOne(ctx, raw, o, drivers)
+	}
+	all := Opened{Complete: true}
+	var members []fallover.Member
+	var tend []func(context.Context) error
+	var ends []func() error
+	all.Tend = func(ctx context.Context) error {
+		return joined(tend, func(f func(context.Context) error) error { return f(ctx) })
+	}
+	all.Close = func() error { return joined(ends, func(f func() error) error { return f() }) }
+	for _, u := range urls {
+		one, err := openOne(ctx, u, o, drivers)
+		if err == nil {
+			ends = append(ends, one.Close)
+			if one.Used == nil {
+				err = fmt.Errorf("launcher URL %q cannot be one of several", u)
+			}
+		}
+		if err != nil {
+			return Opened{}, errors.Join(err, all.Close())
+		}
+		all.Complete = all.Complete && one.Complete
+		members, tend = append(members, member{one}), append(tend, one.Tend)
+	}
+	all.Launcher = fallover.New(members...)
+	return all, nil
+}
+
+// joined calls f with each of list and joins the errors.
+func joined[T any](list []T, f func(T) error) error {
+	var faults []error
+	for _, t := range list {
+		faults = append(faults, f(t))
+	}
+	return errors.Join(faults...)
+}
+
+func openOne(ctx context.Context, raw string, o Options, drivers []Driver) (Opened, error) {
 	var forms []string
 	for _, d := range drivers {
 		forms = append(forms, d.Form)

@@ -49,7 +49,8 @@ type Config struct {
 	Dir string
 	// Source is the source tree that functions are built from.
 	Source string
-	// Launcher is ecs or ec2; empty is ecs.
+	// Launcher is ecs, ec2, or both in an order, with a comma; empty is ecs,ec2.
+	// Of both, the first has two nodes and one gateway at most.
 	Launcher string
 
 	// Shard is the world; its name is replaced by the deployed one.
@@ -87,6 +88,9 @@ const (
 	commitEvery = "200ms"
 	posesEvery  = "5s"
 
+	// What the first of two launchers may have, so that the second has some too.
+	firstNodes, firstGateways = 2, 1
+
 	wakePatience = 2 * time.Minute
 	restPatience = 100 * time.Second
 	askEvery     = 300 * time.Millisecond
@@ -118,7 +122,7 @@ type Cloud struct {
 	store    *dynamostore.Store
 	host     *host
 	compute  *compute
-	fleet    fleet
+	fleets   map[string]fleet // by launcher
 	meter    *meter
 	standing cost.Standing
 	client   *http.Client
@@ -144,10 +148,10 @@ func Start(ctx context.Context, cfg Config) (*Cloud, error) {
 		cfg.Env = "local"
 	}
 	if cfg.Launcher == "" {
-		cfg.Launcher = "ecs"
+		cfg.Launcher = "ecs,ec2"
 	}
-	if cfg.Launcher != "ecs" && cfg.Launcher != "ec2" {
-		return nil, fmt.Errorf("the launcher is %q; it must be ecs or ec2", cfg.Launcher)
+	if !slices.Contains([]string{"ecs", "ec2", "ecs,ec2", "ec2,ecs"}, cfg.Launcher) {
+		return nil, fmt.Errorf("the launcher is %q; it must be ecs, ec2, or both in an order, such as ecs,ec2", cfg.Launcher)
 	}
 	c := &Cloud{cfg: cfg, client: &http.Client{Timeout: callPatience}}
 	if err := c.start(ctx); err != nil {
@@ -167,7 +171,7 @@ func (c *Cloud) start(ctx context.Context) (err error) {
 	if c.emulator, err = findEmulator(ctx, os.Getenv(EndpointVariable), c.cfg.Say); err != nil {
 		return err
 	}
-	if c.emulator.kind == LocalStack && c.cfg.Launcher == "ecs" && !c.emulator.runs["ecs"] {
+	if c.emulator.kind == LocalStack && slices.Contains(c.launchers(), "ecs") && !c.emulator.runs["ecs"] {
 		return errors.New("LocalStack has no ECS in its free tier; add --launcher ec2")
 	}
 	c.figures.Emulator = c.emulator.kind
@@ -227,6 +231,9 @@ func (c *Cloud) deploy(ctx context.Context) (err error) {
 		"region": region, "emulator": true, "arch": arch, "zips": zips, "launcher": c.cfg.Launcher, "deletion_protection": false,
 		"warm_instances": 0, // nothing here boots slowly, and nobody would switch it off
 	}
+	if len(c.launchers()) > 1 {
+		variables["first_limit"] = map[string]int{"nodes": firstNodes, "gateways": firstGateways}
+	}
 	for name, v := range map[string]any{"policy": c.cfg.Policy, "node_actors": c.cfg.NodeActors, "max_nodes": c.cfg.MaxNodes, "max_gateways": c.cfg.MaxGateways} {
 		if v != "" && v != 0 {
 			variables[name] = v
@@ -260,6 +267,9 @@ func (c *Cloud) deploy(ctx context.Context) (err error) {
 	c.out, err = c.stack.Output(ctx)
 	return err
 }
+
+// launchers are those that are deployed, in their order.
+func (c *Cloud) launchers() []string { return strings.Split(c.cfg.Launcher, ",") }
 
 // environ is base with what leads to the emulator in place of credentials.
 func (c *Cloud) environ(base []string) []string {
@@ -309,12 +319,14 @@ func (c *Cloud) standIn(ctx context.Context) (err error) {
 		}
 		c.joinURL = u.url()
 	}
-	c.fleet = newEC2Fleet(c.api, owner)
-	if c.cfg.Launcher == "ecs" {
-		c.fleet = newECSFleet(c.api, c.out.Cluster, owner)
+	c.fleets = map[string]fleet{}
+	for _, l := range c.launchers() {
+		if c.fleets[l] = newEC2Fleet(c.api, owner); l == "ecs" {
+			c.fleets[l] = newECSFleet(c.api, c.out.Cluster, owner)
+		}
 	}
 	c.compute = newCompute(computeConfig{
-		fleets: []fleet{c.fleet}, command: c.cfg.Command, env: base, last: onThisMachine, words: c.cfg.Words, log: c.cfg.Log,
+		fleets: c.fleets, command: c.cfg.Command, env: base, last: onThisMachine, words: c.cfg.Words, log: c.cfg.Log,
 		publish: func(source, kind string, resources []string, detail any) {
 			if c.host != nil {
 				c.host.publish(c.host.event(source, kind, resources, detail))
@@ -395,13 +407,17 @@ func (c *Cloud) rest(ctx context.Context) error {
 		}
 	}
 	c.meter.close()
-	machines, err := c.fleet.machines(ctx, nil)
-	if err != nil {
-		return err
+	running := 0
+	for _, f := range c.fleets {
+		machines, err := f.machines(ctx, nil)
+		if err != nil {
+			return err
+		}
+		running += len(machines)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.figures.TasksLeft = len(machines)
+	c.figures.TasksLeft = running
 	return nil
 }
 
@@ -435,11 +451,7 @@ func (c *Cloud) Figures() Figures {
 	}
 	if c.compute != nil {
 		launched, _ := c.compute.counts()
-		if c.cfg.Launcher == "ecs" {
-			c.figures.TasksLaunched = launched
-		} else {
-			c.figures.InstancesLaunched = launched
-		}
+		c.figures.TasksLaunched, c.figures.InstancesLaunched = launched["ecs"], launched["ec2"]
 	}
 	return c.figures
 }

@@ -54,7 +54,7 @@ type fleet interface {
 
 // computeConfig says what a stand-in runs.
 type computeConfig struct {
-	fleets  []fleet
+	fleets  map[string]fleet // by launcher: ecs, ec2
 	command func(mesh.Role) []string
 	env     []string // of every process, before its own
 	// last is added after all else: where to listen on this machine.
@@ -77,8 +77,8 @@ type compute struct {
 	mu       sync.Mutex
 	running  map[string]*place // by machine id
 	killed   map[mesh.NodeID]bool
-	ever     map[string]bool // machines that ever ran
-	launched int
+	ever     map[string]bool   // machines that ever ran
+	launched map[string]int    // by launcher
 	told     []ending          // ends that AWS would not have told of yet; of run alone
 	ignored  map[string]string // machines that cannot run, and why
 }
@@ -86,6 +86,7 @@ type compute struct {
 // place is a machine whose process runs here.
 type place struct {
 	machine
+	by     string // its launcher
 	fleet  fleet
 	asked  time.Time // when it was asked to leave
 	killed bool
@@ -100,7 +101,8 @@ type ending struct {
 func newCompute(c computeConfig) *compute {
 	s := &compute{
 		computeConfig: c, running: map[string]*place{}, killed: map[mesh.NodeID]bool{}, ever: map[string]bool{}, ignored: map[string]string{},
-		exits: make(chan proclaunch.Exit, processesAtMost),
+		launched: map[string]int{},
+		exits:    make(chan proclaunch.Exit, processesAtMost),
 	}
 	s.launcher = proclaunch.New(proclaunch.Options{
 		Argv: func(s launch.Spec) []string { return c.command(s.Role) },
@@ -148,8 +150,8 @@ func (s *compute) run(ctx context.Context) {
 			s.exited(ctx, e)
 		case <-ticker.C:
 			s.tell()
-			for _, f := range s.fleets {
-				if err := s.look(ctx, f); err != nil && ctx.Err() == nil {
+			for by, f := range s.fleets {
+				if err := s.look(ctx, by, f); err != nil && ctx.Err() == nil {
 					s.log.Warn("the machines could not be listed", "err", err)
 				}
 			}
@@ -158,11 +160,11 @@ func (s *compute) run(ctx context.Context) {
 }
 
 // look starts what is new and stops what is to leave.
-func (s *compute) look(ctx context.Context, f fleet) error {
+func (s *compute) look(ctx context.Context, by string, f fleet) error {
 	s.mu.Lock()
 	var known []string
 	for id, p := range s.running {
-		if p.fleet == f {
+		if p.by == by {
 			known = append(known, id)
 		}
 	}
@@ -175,7 +177,7 @@ func (s *compute) look(ctx context.Context, f fleet) error {
 	for _, m := range found {
 		there[m.id] = !m.leaving
 		if !m.leaving {
-			s.ensure(ctx, f, m)
+			s.ensure(ctx, by, f, m)
 		}
 	}
 	now := time.Now()
@@ -199,7 +201,7 @@ func (s *compute) look(ctx context.Context, f fleet) error {
 }
 
 // ensure runs a process for m, once in its life.
-func (s *compute) ensure(ctx context.Context, f fleet, m machine) {
+func (s *compute) ensure(ctx context.Context, by string, f fleet, m machine) {
 	s.mu.Lock()
 	had := s.ever[m.id]
 	s.mu.Unlock()
@@ -216,14 +218,14 @@ func (s *compute) ensure(ctx context.Context, f fleet, m machine) {
 		env = append(env, name+"="+vars[name])
 	}
 	env = append(env, s.last(m.Role)...)
-	p := &place{machine: m, fleet: f}
+	p := &place{machine: m, by: by, fleet: f}
 	s.mu.Lock()
 	s.ever[m.id], s.running[m.id] = true, p
 	s.mu.Unlock()
 	_, err = s.launcher.Start(ctx, launch.Spec{Role: m.Role, Token: m.id, Node: m.Node, Env: env})
 	s.mu.Lock()
 	if err == nil {
-		s.launched++
+		s.launched[by]++
 	} else {
 		delete(s.running, m.id)
 	}
@@ -294,11 +296,12 @@ func (s *compute) signal(id mesh.NodeID, sig syscall.Signal) error {
 	return s.launcher.Signal(id, sig)
 }
 
-// counts returns how many processes were ever started, and run now.
-func (s *compute) counts() (launched, running int) {
+// counts returns how many processes were ever started, by launcher, and how
+// many run now.
+func (s *compute) counts() (launched map[string]int, running int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.launched, len(s.running)
+	return maps.Clone(s.launched), len(s.running)
 }
 
 // ecsFleet is a cluster of ECS.

@@ -71,7 +71,7 @@ func TestCompute(t *testing.T) {
 	f := &stable{ended: make(chan string, 8)}
 	notices := make(chan string, 8)
 	c := newCompute(computeConfig{
-		fleets: []fleet{f}, command: func(mesh.Role) []string { return []string{self} }, last: func(mesh.Role) []string { return nil },
+		fleets: map[string]fleet{"ecs": f}, command: func(mesh.Role) []string { return []string{self} }, last: func(mesh.Role) []string { return nil },
 		log:     slog.New(slog.DiscardHandler),
 		publish: func(_, _ string, resources []string, _ any) { notices <- resources[0] },
 	})
@@ -98,7 +98,7 @@ func TestCompute(t *testing.T) {
 	}
 	f.set(box("d", "living"))
 	for {
-		if launched, running := c.counts(); launched == 4 && running == 1 {
+		if launched, running := c.counts(); launched["ecs"] == 4 && running == 1 {
 			break
 		}
 		if !pause(t.Context(), lookEvery/10) {
@@ -128,9 +128,9 @@ func TestInstanceEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.found["i-1"] = tags
+	f.found["i-1"], f.types["i-1"] = tags, "c8g.large"
 	env, err := f.environ(t.Context(), machine{id: "i-1", Instance: launch.Instance{Node: "node-1"}})
-	want := map[string]string{"WEFT_STORE": "dynamodb://weft-x", "WEFT_SHARD_KEY": "0f0f", "WEFT_NODE_ACTORS": "30", "WEFT_NODE_ID": "node-1"}
+	want := map[string]string{"WEFT_STORE": "dynamodb://weft-x", "WEFT_SHARD_KEY": "0f0f", "WEFT_NODE_ACTORS": "30", "WEFT_NODE_ID": "node-1", "WEFT_INSTANCE": "i-1", "WEFT_KIND": "c8g.large"}
 	if err != nil || len(env) != len(want) {
 		t.Fatalf("%v, %v", env, err)
 	}

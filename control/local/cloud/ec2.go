@@ -22,13 +22,14 @@ type ec2Fleet struct {
 	api     *api
 	owner   label.Owner
 	mu      sync.Mutex
+	types   map[string]string            // by instance
 	found   map[string]map[string]string // tags by instance
 	base    map[string]map[string]string // what its user data says, by instance
 	secrets map[string]string            // by id, read once
 }
 
 func newEC2Fleet(a *api, owner label.Owner) *ec2Fleet {
-	return &ec2Fleet{api: a, owner: owner, found: map[string]map[string]string{}, base: map[string]map[string]string{}, secrets: map[string]string{}}
+	return &ec2Fleet{api: a, owner: owner, types: map[string]string{}, found: map[string]map[string]string{}, base: map[string]map[string]string{}, secrets: map[string]string{}}
 }
 
 func (f *ec2Fleet) call(ctx context.Context, action string, parameters map[string]string, out any) error {
@@ -43,6 +44,7 @@ type ec2Instances struct {
 	Reservations []struct {
 		Instances []struct {
 			ID    string `xml:"instanceId"`
+			Type  string `xml:"instanceType"`
 			State string `xml:"instanceState>name"`
 			Tags  []struct {
 				Key   string `xml:"key"`
@@ -71,7 +73,7 @@ func (f *ec2Fleet) machines(ctx context.Context, _ []string) (list []machine, er
 			}
 			if p, ok := label.Instance(tags); ok && f.owner.Owns(tags) && i.State == "running" {
 				f.mu.Lock()
-				f.found[i.ID] = tags
+				f.found[i.ID], f.types[i.ID] = tags, i.Type
 				f.mu.Unlock()
 				list = append(list, machine{id: i.ID, leaving: tags[label.Drain] != "", Instance: p})
 			}
@@ -105,7 +107,7 @@ func (f *ec2Fleet) environ(ctx context.Context, m machine) (map[string]string, e
 	}
 	env := maps.Clone(base)
 	f.mu.Lock()
-	tags := f.found[m.id]
+	tags, kind := f.found[m.id], f.types[m.id]
 	f.mu.Unlock()
 	packed, err := label.Unpack(tags)
 	if err != nil {
@@ -115,7 +117,8 @@ func (f *ec2Fleet) environ(ctx context.Context, m machine) (map[string]string, e
 		name, value, _ := strings.Cut(v, "=")
 		env[name] = value
 	}
-	delete(env, "WEFT_MACHINE") // there is no instance to ask
+	delete(env, "WEFT_MACHINE") // there is no instance to ask what it says of itself:
+	env["WEFT_INSTANCE"], env["WEFT_KIND"] = m.id, kind
 	env["WEFT_NODE_ID"] = string(m.Node)
 	return env, nil
 }

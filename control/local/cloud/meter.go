@@ -40,6 +40,7 @@ type meter struct {
 	ended   time.Time
 	mu      sync.Mutex
 	samples []cost.Sample
+	seconds map[species]float64        // of processes
 	last    map[mesh.Owner]mesh.Report // of each life
 }
 
@@ -47,7 +48,7 @@ const maxSamples = 1 << 20
 
 func startMeter(ctx context.Context, c *Cloud) *meter {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	m := &meter{c: c, cancel: cancel, began: time.Now(), last: map[mesh.Owner]mesh.Report{}}
+	m := &meter{c: c, cancel: cancel, began: time.Now(), seconds: map[species]float64{}, last: map[mesh.Owner]mesh.Report{}}
 	m.tasks.Go(func() { m.run(running) })
 	return m
 }
@@ -70,8 +71,15 @@ func (m *meter) run(ctx context.Context) {
 		now := time.Now()
 		s := cost.Sample{Seconds: now.Sub(before).Seconds()}
 		before = now
-		s.Nodes, s.Gateways = m.c.compute.roles()
 		m.mu.Lock()
+		for k, n := range m.c.compute.census() {
+			m.seconds[k] += s.Seconds * float64(n)
+			if k.role == mesh.RoleNode {
+				s.Nodes += n
+			} else {
+				s.Gateways += n
+			}
+		}
 		for _, r := range reports {
 			m.last[r.Process.Owner()] = r
 			s.Clients += r.Clients
@@ -83,18 +91,21 @@ func (m *meter) run(ctx context.Context) {
 	}
 }
 
-// roles counts the running processes by role.
-func (s *compute) roles() (nodes, gateways int) {
+// species are the processes that are priced alike.
+type species struct {
+	by   string // launcher
+	role mesh.Role
+}
+
+// census counts the running processes.
+func (s *compute) census() map[species]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	n := map[species]int{}
 	for _, p := range s.running {
-		if p.Role == mesh.RoleNode {
-			nodes++
-		} else {
-			gateways++
-		}
+		n[species{p.by, p.Role}]++
 	}
-	return nodes, gateways
+	return n
 }
 
 // Cost prices what was used until Stop.
@@ -102,19 +113,16 @@ func (c *Cloud) Cost() (Cost, error) {
 	m := c.meter
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	fleet, prices := machines[c.cfg.Launcher], cost.Published()
+	fleet, prices := machines[c.launchers()[0]], cost.Published()
 	u := cost.Use{Begin: m.began, End: m.ended, Shard: shardName, Env: c.cfg.Env, Standing: c.standing}
 	if u.End.IsZero() {
 		u.End = time.Now()
 	}
-	seconds := map[mesh.Role]float64{}
 	for _, s := range m.samples {
-		seconds[mesh.RoleNode] += s.Seconds * float64(s.Nodes)
-		seconds[mesh.RoleGateway] += s.Seconds * float64(s.Gateways)
 		u.PlayerSeconds += s.Seconds * float64(s.Clients)
 	}
-	for role, s := range seconds {
-		u.Running = append(u.Running, cost.Running{Role: role, Machine: fleet[role], Seconds: s})
+	for k, s := range m.seconds {
+		u.Running = append(u.Running, cost.Running{Role: k.role, Machine: machines[k.by][k.role], Seconds: s})
 		u.ReadUnits += s * layoutReadsPerSecond
 	}
 	for _, r := range m.last {

@@ -58,5 +58,8 @@ func open(ctx context.Context, u *url.URL, o launchurl.Options) (launchurl.Opene
 	}
 	client := ecs.NewFromConfig(cfg)
 	l, err := ecslaunch.New(options, client, client)
-	return launchurl.Opened{Launcher: l}, err
+	if err != nil {
+		return launchurl.Opened{}, err
+	}
+	return launchurl.Opened{Launcher: l, Used: l.Used}, nil
 }
