@@ -44,8 +44,8 @@ test-race: ## Run all tests under the race detector, the simulation for a few se
 	$(GO) test -race -p $(JOBS) -timeout 10m $(TESTFLAGS) $$($(GO) list ./... | grep -v '/loadtest/sim$$') && \
 	$(GO) test -race -timeout 10m $(TESTFLAGS) ./loadtest/sim -seeds 3
 
-test-seeds: ## Run the simulation: the mesh in virtual time under faults, SEEDS=50.
-	$(GO) test -timeout 10m $(TESTFLAGS) ./loadtest/sim -run 'Seeds$$' -seeds $(SEEDS)
+test-seeds: ## Run the simulation: the mesh in virtual time under faults, and hours without a store, SEEDS=50.
+	$(GO) test -timeout 10m $(TESTFLAGS) ./loadtest/sim -run 'Seeds$$|Outage$$' -seeds $(SEEDS)
 
 mutants: ## Break one rule of the code after the other, and see that the simulation notices: MUTANTS=all.
 	$(GO) test -timeout 60m -v ./loadtest/sim -run PlantedViolations -mutants $(MUTANTS)

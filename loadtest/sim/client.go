@@ -204,8 +204,8 @@ func (s *Sim) play(c *client) {
 	}
 	c.command.Sequence++
 	c.command.MoveX, c.command.MoveY = toward(c.self.Pos, c.target)
-	if s.now > s.cfg.FaultFor+s.cfg.SettleFor-10*time.Second {
-		c.command.MoveX, c.command.MoveY = 0, 0 // the end is looked at in peace
+	if s.now > s.peace() {
+		c.command.MoveX, c.command.MoveY = 0, 0
 	}
 	s.tell(c, &wire.Steer{Command: c.command})
 	if len(c.open) < s.cfg.MaxOpen && s.chance(0.15) && s.faulting {

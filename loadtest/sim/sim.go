@@ -147,8 +147,20 @@ func (h *eventHeap) Pop() any {
 	return e
 }
 
-// harbour is the Tavern with ships that are slow enough to get aboard.
-type harbour struct{ world.Tavern }
+// harbour is the Tavern with ships that are slow enough to get aboard, and that
+// cast anchor like everybody before the end is looked at.
+type harbour struct {
+	world.Tavern
+	anchor mesh.Tick
+}
+
+// Drive stops ships in time.
+func (h harbour) Drive(e *mesh.Entity, tick mesh.Tick, random uint64) mesh.Command {
+	if e.ID.Kind() == mesh.KindShip && tick >= h.anchor {
+		return mesh.Command{Yaw: e.Yaw}
+	}
+	return h.Tavern.Drive(e, tick, random)
+}
 
 func (h harbour) Limits() world.Limits {
 	l := h.Tavern.Limits()
@@ -192,7 +204,7 @@ func Run(seed uint64, cfg Config) Result {
 func begin(seed uint64, cfg Config) *Sim {
 	s := &Sim{
 		cfg: cfg, spoken: fnv.New64a(), rng: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)),
-		store: memstore.New(), rules: harbour{},
+		store: memstore.New(),
 	}
 	half := cfg.WidthM / 2
 	s.shard = mesh.Shard{
@@ -200,6 +212,7 @@ func begin(seed uint64, cfg Config) *Sim {
 		Bounds: mesh.Box{Min: mesh.Meters(0, 0, 0), Max: mesh.Meters(cfg.WidthM, cfg.WidthM, 40)},
 		Spawn:  mesh.Meters(half, half, 0),
 	}
+	s.rules = harbour{anchor: s.shard.TickAt(origin.Add(s.peace()))}
 	s.clear, s.raised = map[mesh.ZoneID]cleared{}, map[mesh.ZoneID]bool{}
 	s.everySlots = []int64{24, mesh.RingSlots / 2}[s.rng.IntN(2)]
 	s.check.init(s)
@@ -221,6 +234,9 @@ func begin(seed uint64, cfg Config) *Sim {
 	s.every(50*time.Millisecond, 25*time.Millisecond, s.check.step)
 	return s
 }
+
+// peace is when everybody stands still, since the end is looked at.
+func (s *Sim) peace() time.Duration { return s.cfg.FaultFor + s.cfg.SettleFor - 10*time.Second }
 
 // close ends the planners, which are goroutines while they wait.
 func (s *Sim) close() {

@@ -12,14 +12,18 @@ var (
 	first = flag.Uint64("first", 1, "the first seed")
 )
 
-func TestSeeds(t *testing.T) { runSeeds(t, DefaultConfig()) }
+// TestSeeds runs what the command does.
+func TestSeeds(t *testing.T) { runSeeds(t, *seeds, ConfigOf) }
 
-// runSeeds runs the seeds that the flags name, until one finds a violation,
-// and looks whether they did what they are for.
-func runSeeds(t *testing.T, cfg Config) {
+// always returns cfg for every seed.
+func always(cfg Config) func(uint64) Config { return func(uint64) Config { return cfg } }
+
+// runSeeds runs so many seeds, until one finds a violation, and looks whether
+// they did what they are for.
+func runSeeds(t *testing.T, seeds int, config func(uint64) Config) {
 	var total Stats
-	for seed := *first; seed < *first+uint64(*seeds); seed++ {
-		r := Run(seed, cfg)
+	for seed := *first; seed < *first+uint64(seeds); seed++ {
+		r := Run(seed, config(seed))
 		total.Add(r.Stats)
 		if r.Violation != "" {
 			t.Fatalf("seed %d at %v: %s\nreplay: go test ./loadtest/sim -run '%s$' -first %d -seeds 1\n%s",
@@ -27,10 +31,10 @@ func runSeeds(t *testing.T, cfg Config) {
 		}
 	}
 	t.Logf("%+v", total)
-	if s := total; *seeds >= 10 && min(s.Acked, s.Picks, s.Boarded, s.Impacts, s.Crossings, s.Takeovers, s.Layouts, s.Refused, s.Kills, s.Pauses, s.Outages, s.Partitions, s.Blinds) == 0 {
+	if s := total; seeds >= 10 && min(s.Acked, s.Picks, s.Boarded, s.Impacts, s.Crossings, s.Takeovers, s.Layouts, s.Refused, s.Kills, s.Pauses, s.Outages, s.Partitions, s.Blinds) == 0 {
 		t.Error("something that these runs are for did not happen")
 	}
-	if cfg.Sleep && *seeds >= 10 && min(total.Sleeps, total.Wakes, total.LaidDown) == 0 {
+	if config(7).Sleep && seeds >= 10 && min(total.Sleeps, total.Wakes, total.LaidDown) == 0 {
 		t.Error("the world did not sleep and wake")
 	}
 }
