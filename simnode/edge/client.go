@@ -4,6 +4,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"weft/simnode/process"
 	"weft/simnode/wire"
 )
@@ -15,40 +17,47 @@ const (
 	maxClientViews = 2
 	// slowTimeout is how long a client may fail to take every view.
 	slowTimeout = 10 * time.Second
-	// keptClientBytes is the largest buffer that goes back to the pool.
-	keptClientBytes = 8 << 10
+	// lingerTimeout is how long a client may take to read its last messages.
+	lingerTimeout = 3 * time.Second
 )
 
-// client is one connection after its hello: the goroutine of its request
-// reads, another writes what waits in the queue.
+// outlet is where the bytes for a client go.
+type outlet interface {
+	// write takes as much of b as it can without waiting. What is left is asked
+	// for by flush when there is room again, or there is none any more: then it
+	// says all was taken.
+	write(b []byte) int
+	// room asks for flush to be called, or no more.
+	room(wanted bool)
+	// shut ends the connection once what was written is sent.
+	shut()
+	// cut ends it at once.
+	cut()
+}
+
+// client is one connection after its hello. What is sent goes to the outlet at
+// once; only what that does not take waits.
 type client struct {
-	id     process.ClientID
-	socket socket
-	wake   chan struct{}
+	id      process.ClientID
+	outlet  outlet
+	in      inbound
+	limiter *rate.Limiter
+	over    func() // when both directions have ended
 
 	mu      sync.Mutex
+	rest    []byte // of a frame that was written in part
 	queue   []outgoing
 	views   int  // in the queue
 	closing bool // when the queue is empty
+	shut    bool // it was
+	linger  *time.Timer
 
 	slowSince time.Time // the loop's: when the first of a row of views was dropped
 }
 
 type outgoing struct {
-	data *[]byte
-	view bool
-}
-
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
-
-func release(b *[]byte) {
-	if cap(*b) <= keptClientBytes {
-		buffers.Put(b)
-	}
-}
-
-func newClient(id process.ClientID, s socket) *client {
-	return &client{id: id, socket: s, wake: make(chan struct{}, 1)}
+	frame []byte
+	view  bool
 }
 
 // fate is what became of a message.
@@ -60,27 +69,68 @@ const (
 	overrun      // the queue is full
 )
 
-// push queues data, which it owns from here on. It never blocks.
-func (c *client) push(data *[]byte, view bool) fate {
+// push sends a frame, or queues a copy of it. It never blocks.
+func (c *client) push(frame []byte, view bool) fate {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.closing:
-		release(data)
 		return queued // nobody will miss it
+	case len(c.rest) == 0 && len(c.queue) == 0:
+		n := c.outlet.write(frame)
+		if n == len(frame) {
+			return queued
+		}
+		c.outlet.room(true)
+		if n > 0 {
+			c.rest = append(c.rest, frame[n:]...)
+			return queued
+		}
 	case view && c.views >= maxClientViews:
-		release(data)
 		return dropped
 	case len(c.queue) >= maxClientQueue:
-		release(data)
 		return overrun
 	}
-	c.queue = append(c.queue, outgoing{data, view})
+	c.queue = append(c.queue, outgoing{append([]byte(nil), frame...), view})
 	if view {
 		c.views++
 	}
-	c.rouse()
 	return queued
+}
+
+// flush goes on with what waits. The outlet calls it when it has room.
+func (c *client) flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drain()
+}
+
+func (c *client) drain() {
+	for {
+		if len(c.rest) > 0 {
+			n := c.outlet.write(c.rest)
+			if c.rest = c.rest[n:]; len(c.rest) > 0 {
+				c.outlet.room(true)
+				return
+			}
+		}
+		c.rest = nil
+		if len(c.queue) == 0 {
+			break
+		}
+		o := c.queue[0]
+		c.queue[0] = outgoing{}
+		c.queue = c.queue[1:]
+		if c.rest = o.frame; o.view {
+			c.views--
+		}
+	}
+	c.queue = nil
+	c.outlet.room(false)
+	if c.closing && !c.shut {
+		c.shut = true
+		c.outlet.shut()
+	}
 }
 
 // finish ends the connection once what waits, and bye if not nil, is written.
@@ -93,27 +143,21 @@ func (c *client) finish(bye *wire.Bye) {
 	}
 	kept := c.queue[:0]
 	for _, o := range c.queue {
-		if o.view {
-			release(o.data)
-		} else {
+		if !o.view {
 			kept = append(kept, o)
 		}
 	}
 	c.queue, c.views, c.closing = kept, 0, true
 	if bye != nil {
-		b := buffers.Get().(*[]byte)
-		*b = wire.AppendServer((*b)[:0], bye)
-		c.queue = append(c.queue, outgoing{data: b})
+		c.queue = append(c.queue, outgoing{frame: appendFrame(nil, opBinary, wire.AppendServer(nil, bye), nil)})
 	}
-	c.rouse()
+	c.queue = append(c.queue, outgoing{frame: appendFrame(nil, opClose, closeNormal, nil)})
+	c.linger = time.AfterFunc(lingerTimeout, c.outlet.cut)
+	c.drain()
 }
 
-func (c *client) rouse() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
+// closeNormal is the payload of a close frame: status 1000.
+var closeNormal = []byte{1000 >> 8, 1000 & 0xff}
 
 func (c *client) ending() bool {
 	c.mu.Lock()
@@ -121,37 +165,13 @@ func (c *client) ending() bool {
 	return c.closing
 }
 
-// write writes what is queued until the client is finished, does not take it,
-// or ended is closed.
-func (c *client) write(k *intake, ended <-chan struct{}) {
-	for {
-		c.mu.Lock()
-		if len(c.queue) == 0 {
-			closing := c.closing
-			c.mu.Unlock()
-			if closing {
-				c.socket.Close("over")
-				return
-			}
-			select {
-			case <-c.wake:
-			case <-ended:
-				return
-			}
-			continue
-		}
-		o := c.queue[0]
-		c.queue = append(c.queue[:0], c.queue[1:]...)
-		if o.view {
-			c.views--
-		}
-		c.mu.Unlock()
-		err := c.socket.Write(*o.data)
-		k.toClients.Add(uint64(len(*o.data)))
-		release(o.data)
-		if err != nil {
-			c.socket.Close("")
-			return
-		}
+// ended forgets what waits; the connection is gone. It is called once.
+func (c *client) ended() {
+	c.mu.Lock()
+	c.closing, c.shut, c.rest, c.queue = true, true, nil, nil
+	if c.linger != nil {
+		c.linger.Stop()
 	}
+	c.mu.Unlock()
+	c.over()
 }

@@ -1,16 +1,20 @@
 package edge
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/gobwas/ws"
 	"golang.org/x/time/rate"
 
 	"weft/control/mesh"
@@ -28,6 +32,7 @@ const (
 	// messagesPerSecond is how fast a client's messages are read; what is more
 	// waits in its own connection. The core counts, and refuses, less than that.
 	messagesPerSecond, messagesBurst = 120, 240
+	readPause                        = 50 * time.Millisecond
 	maxHeaderBytes                   = 8 << 10
 )
 
@@ -39,16 +44,21 @@ type reception struct {
 	guests chan struct{}
 	last   atomic.Uint64 // ClientID
 	server http.Server
+	poller *poller
 
 	patience time.Duration // for a hello
 
 	mu     sync.Mutex
 	closed bool
-	open   sync.WaitGroup // requests being served
+	open   sync.WaitGroup // connections
 }
 
-func newReception(k *intake, booth *ticket.Booth, self mesh.Process) *reception {
-	r := &reception{intake: k, booth: booth, self: self, guests: make(chan struct{}, maxGuests), patience: helloTimeout}
+func newReception(k *intake, booth *ticket.Booth, self mesh.Process) (*reception, error) {
+	poller, err := newPoller()
+	if err != nil {
+		return nil, fmt.Errorf("the system gives no way to wait for clients: %w", err)
+	}
+	r := &reception{intake: k, booth: booth, self: self, poller: poller, guests: make(chan struct{}, maxGuests), patience: helloTimeout}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("GET /", r.serve)
@@ -56,43 +66,82 @@ func newReception(k *intake, booth *ticket.Booth, self mesh.Process) *reception 
 		Handler: mux, ReadHeaderTimeout: helloTimeout, IdleTimeout: helloTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: silent, ConnContext: withConn,
 	}
-	return r
+	return r, nil
 }
 
-// serve is one client's connection, from its request to its end.
+// guest is a connection before its hello was judged.
+type guest struct {
+	conn     net.Conn
+	in       inbound
+	messages [][]byte // that came with the hello, after it
+}
+
+// serve takes a client's connection from its request on. A plain one is the
+// poller's in the end, and costs no goroutine.
 func (r *reception) serve(w http.ResponseWriter, req *http.Request) {
+	if !strings.EqualFold(req.Header.Get("Upgrade"), "websocket") {
+		w.Header().Set("Upgrade", "websocket")
+		http.Error(w, "this is a gateway of a game; its clients speak WebSocket", http.StatusUpgradeRequired)
+		return
+	}
 	if !r.enter() {
 		http.Error(w, "this gateway stops", http.StatusServiceUnavailable)
 		return
 	}
-	defer r.open.Done()
 	select {
 	case r.guests <- struct{}{}:
 	default:
+		r.open.Done()
 		http.Error(w, "too many clients are connecting; try again", http.StatusServiceUnavailable)
 		return
 	}
-	s, hello, err := r.greet(w, req)
+	g, hello, err := r.greet(w, req)
 	<-r.guests
-	if s == nil || r.ctx.Err() != nil {
+	if g == nil {
+		r.open.Done()
 		return
 	}
-	stop := context.AfterFunc(r.ctx, func() { s.Close("") })
+	c := &client{id: process.ClientID(r.last.Add(1)), in: g.in, over: r.open.Done}
+	count := func(n int) { r.toClients.Add(uint64(n)) }
+	conn, release := seated(req.Context(), g.conn)
+	if o, ok := r.poller.adopt(conn, count); ok {
+		c.outlet, c.over = o, func() { release(); r.open.Done() }
+		r.attend(c, g, hello, err)
+		o.serve(c, r.receive)
+		return
+	}
+	o := newConnOutlet(g.conn, count)
+	o.flush, c.outlet = c.flush, o
+	stop := context.AfterFunc(r.ctx, o.cut)
 	defer stop()
-	c := newClient(process.ClientID(r.last.Add(1)), s)
-	ended := make(chan struct{})
 	var writer sync.WaitGroup
-	writer.Go(func() { c.write(r.intake, ended) })
-	if err != nil {
-		r.refuse(c, err)
-	} else {
-		r.attend(c, hello)
-	}
-	if !c.ending() {
-		close(ended)
-		s.Close("")
-	}
+	writer.Go(o.run)
+	r.attend(c, g, hello, err)
+	r.readFrom(g.conn, c)
+	o.cut()
 	writer.Wait()
+	c.ended()
+}
+
+// readFrom reads what c says until its connection ends.
+func (r *reception) readFrom(conn net.Conn, c *client) {
+	var b [wire.MaxClientBytes]byte
+	for {
+		n, err := conn.Read(b[:])
+		if err == nil && c.ending() {
+			continue // what it still says does not count
+		}
+		again := time.Duration(0)
+		if err == nil {
+			again, err = r.receive(c, b[:n])
+		}
+		if err != nil {
+			return
+		}
+		if again > 0 {
+			pause(r.ctx, again)
+		}
+	}
 }
 
 func (r *reception) enter() bool {
@@ -124,54 +173,75 @@ func (r *reception) waitFor(d time.Duration) {
 	<-ctx.Done()
 }
 
-// greet opens the connection and reads its hello. An error with a socket is
+// greet opens the connection and reads its hello. An error with a guest is
 // to be told to the client.
-func (r *reception) greet(w http.ResponseWriter, req *http.Request) (*webSocket, wire.Hello, error) {
-	s, err := openWebSocket(w, req)
+func (r *reception) greet(w http.ResponseWriter, req *http.Request) (*guest, wire.Hello, error) {
+	// A page of any origin may connect: what admits is the ticket in the hello,
+	// never anything that a browser adds by itself.
+	conn, buffered, _, err := ws.HTTPUpgrader{Timeout: r.patience}.Upgrade(req, w)
 	if err != nil {
+		if conn != nil {
+			conn.Close()
+		}
 		return nil, wire.Hello{}, err
 	}
-	stop := context.AfterFunc(r.ctx, func() { s.Close("") })
-	defer stop()
-	hello, err := r.readHello(s)
-	if errors.Is(err, errGuestLeft) {
-		s.Close("")
-		return nil, wire.Hello{}, err
+	stop := context.AfterFunc(r.ctx, func() { conn.Close() })
+	g := &guest{conn: conn}
+	hello, err := r.readHello(g, buffered.Reader)
+	if !stop() || errors.Is(err, errGuestLeft) {
+		conn.Close()
+		return nil, wire.Hello{}, errGuestLeft
 	}
-	return s, hello, err
+	return g, hello, err
 }
 
 // errGuestLeft: the connection ended without a hello.
 var errGuestLeft = errors.New("no hello came")
 
-func (r *reception) readHello(s *webSocket) (wire.Hello, error) {
-	if err := s.raw.SetReadDeadline(time.Now().Add(r.patience)); err != nil {
-		return wire.Hello{}, errGuestLeft
+func (r *reception) readHello(g *guest, from *bufio.Reader) (hello wire.Hello, err error) {
+	if err := g.conn.SetDeadline(time.Now().Add(r.patience)); err != nil {
+		return hello, errGuestLeft
 	}
 	var b [wire.MaxClientBytes]byte
-	n, err := s.Read(b[:])
-	switch {
-	case errors.Is(err, wire.ErrMalformed):
-		return wire.Hello{}, err
-	case err != nil:
-		return wire.Hello{}, errGuestLeft
+	for len(g.messages) == 0 {
+		n, err := from.Read(b[:])
+		if err != nil {
+			return hello, errGuestLeft
+		}
+		if from.Buffered() > 0 {
+			g.in.kept = append(g.in.kept, b[:n]...)
+			continue // the rest is there
+		}
+		if err := g.in.take(b[:n], func(op byte, payload []byte) error {
+			switch op {
+			case opClose:
+				return errGuestLeft
+			case opBinary:
+				g.messages = append(g.messages, append([]byte(nil), payload...))
+			}
+			return nil
+		}); err != nil {
+			return hello, err
+		}
 	}
-	m, err := wire.DecodeClient(b[:n])
+	first := g.messages[0]
+	g.messages = g.messages[1:]
+	m, err := wire.DecodeClient(first)
 	if err != nil {
-		return wire.Hello{}, err
+		return hello, err
 	}
-	hello, ok := m.(*wire.Hello)
+	h, ok := m.(*wire.Hello)
 	if !ok {
-		return wire.Hello{}, wire.ErrMalformed
+		return hello, wire.ErrMalformed
 	}
-	claims, err := r.booth.Verify(hello.Ticket, time.Now())
+	claims, err := r.booth.Verify(h.Ticket, time.Now())
 	switch {
 	case err != nil:
-		return wire.Hello{}, err
-	case claims.Player != hello.Player, claims.Session != hello.Session, !claims.Admits(r.self.ID) && !claims.Admits(mesh.NodeID(r.self.ClientURL)):
-		return wire.Hello{}, ticket.ErrInvalid
+		return hello, err
+	case claims.Player != h.Player, claims.Session != h.Session, !claims.Admits(r.self.ID) && !claims.Admits(mesh.NodeID(r.self.ClientURL)):
+		return hello, ticket.ErrInvalid
 	}
-	return *hello, s.raw.SetReadDeadline(time.Time{})
+	return *h, g.conn.SetDeadline(time.Time{})
 }
 
 // refuse says goodbye to a client that was never let in.
@@ -189,35 +259,71 @@ func (r *reception) refuse(c *client, err error) {
 	c.finish(bye)
 }
 
-// attend hands the loop what a client sends until it ends.
-func (r *reception) attend(c *client, hello wire.Hello) {
+// attend tells the loop of a client, or the client why it is refused.
+func (r *reception) attend(c *client, g *guest, hello wire.Hello, err error) {
+	if err != nil {
+		r.refuse(c, err)
+		return
+	}
+	c.limiter = rate.NewLimiter(messagesPerSecond, messagesBurst)
 	fresh := freshSession(time.Now(), hello.Session)
 	if !r.put(input{client: c, ev: process.Event{Kind: process.EventClientUp, Client: c.id, Hello: hello, Fresh: fresh}}) {
 		return
 	}
-	defer r.put(input{client: c, ev: process.Event{Kind: process.EventClientDown, Client: c.id}})
-	pace := rate.NewLimiter(messagesPerSecond, messagesBurst)
-	var b [wire.MaxClientBytes]byte
-	for !c.ending() {
-		n, err := c.socket.Read(b[:])
-		var m wire.ClientMessage
-		if err == nil {
-			m, err = wire.DecodeClient(b[:n])
-			if err != nil {
-				err = errors.Join(wire.ErrMalformed, err)
-			}
-		}
-		if errors.Is(err, wire.ErrMalformed) {
-			r.refused.Add(1)
-			c.finish(&wire.Bye{Reason: wire.ByeMalformed, Text: "a message could not be read"})
-		}
-		if err != nil || pace.Wait(r.ctx) != nil {
-			return
-		}
-		if !r.put(input{client: c, ev: process.Event{Kind: process.EventClient, Client: c.id, ClientMessage: m}}) {
-			return
+	over := c.over
+	c.over = func() {
+		r.put(input{client: c, ev: process.Event{Kind: process.EventClientDown, Client: c.id}})
+		over()
+	}
+	for _, m := range g.messages {
+		if err := r.message(c, m); err != nil {
+			r.malformed(c)
 		}
 	}
+}
+
+// receive takes in bytes that c sent, and returns how long to wait before more
+// is read; an error is the end.
+func (r *reception) receive(c *client, b []byte) (again time.Duration, err error) {
+	err = c.in.take(b, func(op byte, payload []byte) error {
+		switch {
+		case c.ending():
+			return nil
+		case op == opPing:
+			c.push(appendFrame(nil, opPong, payload, nil), false)
+			return nil
+		case op == opClose:
+			c.finish(nil)
+			return nil
+		case op == opPong:
+			return nil
+		}
+		if !c.limiter.Allow() {
+			again = readPause
+		}
+		return r.message(c, payload)
+	})
+	if errors.Is(err, wire.ErrMalformed) {
+		r.malformed(c)
+		return 0, nil
+	}
+	return again, err
+}
+
+func (r *reception) message(c *client, payload []byte) error {
+	m, err := wire.DecodeClient(payload)
+	if err != nil {
+		return errors.Join(wire.ErrMalformed, err)
+	}
+	if !r.put(input{client: c, ev: process.Event{Kind: process.EventClient, Client: c.id, ClientMessage: m}}) {
+		return r.ctx.Err()
+	}
+	return nil
+}
+
+func (r *reception) malformed(c *client) {
+	r.refused.Add(1)
+	c.finish(&wire.Bye{Reason: wire.ByeMalformed, Text: "a message could not be read"})
 }
 
 // freshSession returns a number above every session that was begun before, as
@@ -229,14 +335,22 @@ func freshSession(now time.Time, resumed uint64) uint64 {
 	return max(n, resumed+1)
 }
 
-// run serves until leave, or the listener's end.
-func (r *reception) run(l net.Listener) { _ = r.server.Serve(l) }
+// run serves until leave, or the listener's end, and reads until the process ends.
+func (r *reception) run(l net.Listener) {
+	var polling sync.WaitGroup
+	polling.Go(func() { r.poller.run(r.ctx) })
+	_ = r.server.Serve(l)
+	polling.Wait()
+	r.poller.release()
+}
 
 // audience is the loop's side of the clients.
 type audience struct {
 	clients map[process.ClientID]*client
 	booth   *ticket.Booth
 	players map[process.ClientID]mesh.PlayerID
+	payload []byte
+	frame   []byte
 }
 
 func newAudience(b *ticket.Booth) *audience {
@@ -269,18 +383,19 @@ func (a *audience) send(e *process.Effect, now time.Time) (process.Event, bool) 
 	if c == nil {
 		return process.Event{}, false
 	}
-	b := buffers.Get().(*[]byte)
 	switch m := e.ServerMessage.(type) {
 	case nil:
-		*b = append((*b)[:0], e.Data...)
+		a.frame = appendFrame(a.frame[:0], opBinary, e.Data, e.Shared)
 	case *wire.Welcome:
 		w := *m
 		w.Resume = a.booth.Mint(ticket.Claims{Player: a.players[e.Client], Session: w.Session, Expires: now.Add(resumeValid)})
-		*b = wire.AppendServer((*b)[:0], &w)
+		a.payload = wire.AppendServer(a.payload[:0], &w)
+		a.frame = appendFrame(a.frame[:0], opBinary, a.payload, nil)
 	default:
-		*b = wire.AppendServer((*b)[:0], m)
+		a.payload = wire.AppendServer(a.payload[:0], m)
+		a.frame = appendFrame(a.frame[:0], opBinary, a.payload, nil)
 	}
-	switch c.push(b, e.Droppable) {
+	switch c.push(a.frame, e.Droppable) {
 	case dropped:
 		if c.slowSince.IsZero() {
 			c.slowSince = now

@@ -4,14 +4,19 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/gobwas/ws"
+	"pgregory.net/rapid"
 
 	"weft/control/mesh"
 	"weft/simnode/process"
@@ -19,59 +24,81 @@ import (
 	"weft/simnode/wire"
 )
 
-// slowSocket is a client that takes a message whenever the test lets it.
-type slowSocket struct {
-	take   chan []byte
-	closed chan string
-	once   sync.Once
+// narrow is an outlet that takes as many bytes as the test lets it.
+type narrow struct {
+	taken     []byte
+	free      int
+	wanted    bool
+	shutAfter int // bytes; -1 is not
+	gone      atomic.Bool
 }
 
-func newSlowSocket() *slowSocket {
-	return &slowSocket{take: make(chan []byte), closed: make(chan string, 1)}
+func (n *narrow) write(b []byte) int {
+	k := min(n.free, len(b))
+	n.free -= k
+	n.taken = append(n.taken, b[:k]...)
+	return k
 }
 
-func (s *slowSocket) Read([]byte) (int, error) { select {} }
-func (s *slowSocket) Write(b []byte) error     { s.take <- bytes.Clone(b); return nil }
-func (s *slowSocket) Close(reason string)      { s.once.Do(func() { s.closed <- reason }) }
+func (n *narrow) room(wanted bool) { n.wanted = wanted }
+func (n *narrow) shut()            { n.shutAfter = len(n.taken) }
+func (n *narrow) cut()             { n.gone.Store(true) }
+
+func newNarrow(free int) (*narrow, *client) {
+	n := &narrow{free: free, shutAfter: -1}
+	return n, &client{id: 1, outlet: n}
+}
+
+// messages returns the payloads of whole frames of a server.
+func messages(t *testing.T, b []byte) (all [][]byte) {
+	t.Helper()
+	for len(b) > 0 {
+		h, err := ws.ReadHeader(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := ws.HeaderSize(h)
+		all, b = append(all, b[at:at+int(h.Length)]), b[at+int(h.Length):]
+	}
+	return all
+}
 
 func view(tick mesh.Tick) []byte { return wire.AppendServer(nil, &wire.View{Tick: tick}) }
 
 func TestSlowClient(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newIntake(t.Context(), newLog(slog.New(slog.DiscardHandler)))
-		s := newSlowSocket()
-		c := newClient(1, s)
-		ended := make(chan struct{})
-		go c.write(k, ended)
+	synctest.Test(t, func(t *testing.T) { // for the time until it is cut off
+		n, c := newNarrow(len(view(0)) + 4)
 		a := newAudience(nil)
 		a.admits(input{client: c, ev: process.Event{Kind: process.EventClientUp, Client: 1}})
 		now := time.Now()
 		send := func(tick mesh.Tick) process.EventKind {
-			ev, ok := a.send(&process.Effect{Kind: process.EffectClient, Client: 1, Data: view(tick), Droppable: true}, now)
-			synctest.Wait()
+			ev, ok := a.send(&process.Effect{Kind: process.EffectClient, Client: 1, Data: view(tick)[:2], Shared: view(tick)[2:], Droppable: true}, now)
 			if !ok {
 				return 0
 			}
 			return ev.Kind
 		}
-		// One is being written, two wait, and the fourth is dropped.
-		for tick, want := range []process.EventKind{0, 0, 0, process.EventClientSlow, process.EventClientSlow} {
+		// One and a piece of another are taken, two wait, and the next is dropped.
+		for tick, want := range []process.EventKind{0, 0, 0, 0, process.EventClientSlow, process.EventClientSlow} {
 			if got := send(mesh.Tick(tick)); got != want {
 				t.Errorf("view %d: event %d, want %d", tick, got, want)
 			}
 		}
 		// An acknowledgement is not, and comes in order.
 		a.send(&process.Effect{Client: 1, ServerMessage: &wire.EventAck{Event: 9}}, now)
-		for tick := range mesh.Tick(3) {
-			if b := <-s.take; !bytes.Equal(b, view(tick)) {
-				t.Errorf("instead of view %d: %x", tick, b)
-			}
+		if !n.wanted {
+			t.Error("nobody waits for room")
 		}
-		if b := <-s.take; !bytes.Equal(b, wire.AppendServer(nil, &wire.EventAck{Event: 9})) {
-			t.Errorf("instead of the acknowledgement: %x", b)
+		n.free = 1000
+		c.flush()
+		got := messages(t, n.taken)
+		want := [][]byte{view(0), view(1), view(2), view(3), wire.AppendServer(nil, &wire.EventAck{Event: 9})}
+		if !slices.EqualFunc(got, want, bytes.Equal) || n.wanted {
+			t.Errorf("taken % x, want % x", got, want)
 		}
 		// It has caught up: patience begins anew.
 		now = now.Add(time.Hour)
+		n.free, n.taken = 3, nil
 		for tick := range mesh.Tick(3) {
 			if got := send(tick); got != 0 {
 				t.Errorf("view %d: event %d", tick, got)
@@ -84,20 +111,30 @@ func TestSlowClient(t *testing.T) {
 		if got := send(4); got != process.EventClientDown || a.clients[1] != nil {
 			t.Errorf("event %d after %v", got, slowTimeout)
 		}
-		<-s.take // what was being written; the views that waited are left out
-		m, err := wire.DecodeServer(<-s.take)
+		n.free = 1000
+		c.flush() // the rest of what it has a piece of; the views that waited are left out
+		got = messages(t, n.taken)
+		if len(got) != 3 || !bytes.Equal(got[0], view(0)) {
+			t.Fatalf("taken at last % x", got)
+		}
+		m, err := wire.DecodeServer(got[1])
 		if bye, ok := m.(*wire.Bye); err != nil || !ok || bye.Reason != wire.ByeSlow || !bye.Resume {
 			t.Errorf("the last word is %+v, %v", m, err)
 		}
-		if reason := <-s.closed; reason == "" {
-			t.Error("closed at once")
+		if n.shutAfter != len(n.taken) || n.gone.Load() {
+			t.Error("it was not ended in good order")
+		}
+		<-time.After(lingerTimeout)
+		synctest.Wait()
+		if !n.gone.Load() {
+			t.Error("it is waited for without end")
 		}
 	})
 }
 
 func TestClientQueueIsBounded(t *testing.T) {
 	a := newAudience(nil)
-	c := newClient(1, newSlowSocket()) // nobody writes
+	_, c := newNarrow(0)
 	a.admits(input{client: c, ev: process.Event{Kind: process.EventClientUp, Client: 1}})
 	e := &process.Effect{Client: 1, ServerMessage: &wire.EventAck{}}
 	for i := range maxClientQueue {
@@ -108,9 +145,89 @@ func TestClientQueueIsBounded(t *testing.T) {
 	if ev, ok := a.send(e, time.Now()); !ok || ev.Kind != process.EventClientDown {
 		t.Errorf("event %+v", ev)
 	}
-	if _, ok := a.send(e, time.Now()); ok || len(c.queue) > maxClientQueue+1 {
+	if _, ok := a.send(e, time.Now()); ok || len(c.queue) > maxClientQueue+2 {
 		t.Errorf("%d wait", len(c.queue))
 	}
+	c.linger.Stop()
+}
+
+// masked returns frames of a client.
+func masked(f ...ws.Frame) []byte {
+	var b bytes.Buffer
+	for i := range f {
+		if err := ws.WriteFrame(&b, ws.MaskFrameWith(f[i], [4]byte{1, 2, 3, byte(i)})); err != nil {
+			panic(err)
+		}
+	}
+	return b.Bytes()
+}
+
+// Whatever the pieces in which bytes come, the messages are the same.
+func TestFramesInPieces(t *testing.T) {
+	long := bytes.Repeat([]byte{7}, wire.MaxClientBytes)
+	all := masked(ws.NewBinaryFrame([]byte("one")), ws.NewPingFrame([]byte("are you there")),
+		ws.NewFrame(ws.OpBinary, false, []byte("t")), ws.NewPongFrame(nil), ws.NewFrame(ws.OpContinuation, false, nil),
+		ws.NewFrame(ws.OpContinuation, true, []byte("wo")), ws.NewBinaryFrame(nil), ws.NewBinaryFrame(long),
+		ws.NewCloseFrame(ws.NewCloseFrameBody(1000, "")))
+	want := "2 one,9 are you there,10 ,2 two,2 ,2 " + string(long) + ",8 \x03\xe8,"
+	rapid.Check(t, func(rt *rapid.T) {
+		var in inbound
+		got := ""
+		for b := bytes.Clone(all); len(b) > 0; {
+			n := rapid.IntRange(1, len(b)).Draw(rt, "bytes")
+			if err := in.take(b[:n], func(op byte, payload []byte) error {
+				got += fmt.Sprintf("%d %s,", op, payload)
+				return nil
+			}); err != nil {
+				rt.Fatal(err)
+			}
+			b = b[n:]
+		}
+		if got != want || in.kept != nil || in.message != nil {
+			rt.Fatalf("%q, want %q; kept % x", got, want, in.kept)
+		}
+	})
+}
+
+func TestFramesThatAreNone(t *testing.T) {
+	reserved := masked(ws.NewBinaryFrame([]byte("x")))
+	reserved[0] |= 0x40
+	unmasked, err := ws.CompileFrame(ws.NewBinaryFrame([]byte("x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := ws.NewFrame(ws.OpBinary, false, make([]byte, wire.MaxClientBytes))
+	for name, b := range map[string][]byte{
+		"text": masked(ws.NewTextFrame([]byte("x"))), "reserved bits": reserved, "unmasked": unmasked,
+		"too long":       masked(ws.NewBinaryFrame(make([]byte, wire.MaxClientBytes+1))),
+		"far too long":   masked(ws.NewBinaryFrame(make([]byte, 1<<17)))[:10],
+		"long in parts":  masked(part, ws.NewFrame(ws.OpContinuation, true, []byte("x"))),
+		"no beginning":   masked(ws.NewFrame(ws.OpContinuation, true, nil)),
+		"two beginnings": masked(part, part), "a ping in parts": masked(ws.NewFrame(ws.OpPing, false, nil)),
+		"an unknown kind": masked(ws.NewFrame(5, true, nil)),
+	} {
+		var in inbound
+		if err := in.take(b, func(byte, []byte) error { return nil }); !errors.Is(err, wire.ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func FuzzFrames(f *testing.F) {
+	f.Add(masked(ws.NewBinaryFrame([]byte("one")), ws.NewFrame(ws.OpBinary, false, []byte("t"))), 3)
+	f.Fuzz(func(t *testing.T, b []byte, at int) {
+		at = min(max(at, 0), len(b))
+		var whole, parts inbound
+		var x, y []byte
+		err := whole.take(bytes.Clone(b), func(op byte, p []byte) error { x = append(append(x, op), p...); return nil })
+		other := parts.take(bytes.Clone(b[:at]), func(op byte, p []byte) error { y = append(append(y, op), p...); return nil })
+		if other == nil {
+			other = parts.take(bytes.Clone(b[at:]), func(op byte, p []byte) error { y = append(append(y, op), p...); return nil })
+		}
+		if (err == nil) != (other == nil) || !bytes.Equal(x, y) || len(whole.kept)+len(whole.message) > 2*wire.MaxClientBytes+maxFrameHead+4 {
+			t.Fatalf("whole %x, %v; in two %x, %v", x, err, y, other)
+		}
+	})
 }
 
 func TestFreshSessions(t *testing.T) {
@@ -135,7 +252,10 @@ func newDoor(t *testing.T) (r *reception, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r = newReception(newIntake(ctx, newLog(slog.New(slog.DiscardHandler))), booth, mesh.Process{ID: "g1", ClientURL: "wss://play.example/"})
+	r, err = newReception(newIntake(ctx, newLog(slog.New(slog.DiscardHandler))), booth, mesh.Process{ID: "g1", ClientURL: "wss://play.example/"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	l, err := listen(ctx, "WEFT_CLIENT_LISTEN", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

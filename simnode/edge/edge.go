@@ -23,8 +23,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"weft/control/mesh"
 	"weft/control/options"
 	"weft/control/store"
@@ -159,7 +157,7 @@ func (h *host) runGateway(o options.Gateway) error {
 	if err != nil {
 		return err
 	}
-	listener = netutil.LimitListener(listener, o.Clients+maxGuests)
+	listener = newSeats(listener, o.Clients+maxGuests)
 	defer listener.Close() //nolint:errcheck // serve may have closed it
 	self := h.process(o.Process, mesh.RoleGateway, o.Clients)
 	tls, err := newClientTLS(o)
@@ -192,7 +190,9 @@ func (h *host) runGateway(o options.Gateway) error {
 		return err
 	}
 	s.loop.clients = newAudience(booth)
-	s.reception = newReception(s.loop.intake, booth, self)
+	if s.reception, err = newReception(s.loop.intake, booth, self); err != nil {
+		return err
+	}
 	return s.serve(nil, listener)
 }
 
