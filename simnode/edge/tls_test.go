@@ -17,8 +17,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
+	"weft/control/mesh"
 	"weft/control/options"
 	"weft/simnode/pin"
+	"weft/simnode/process"
+	"weft/simnode/ticket"
+	"weft/simnode/wire"
 )
 
 // issued returns a certificate for 127.0.0.1 with its key, and who trusts it.
@@ -105,5 +111,18 @@ func TestClientTLS(t *testing.T) {
 		if _, err := newClientTLS(options.Gateway{ClientTLS: options.TLSCertificate, ClientCertificate: options.Secret(bad)}); err == nil || !strings.Contains(err.Error(), "give a PEM text, or a file") {
 			t.Errorf("%q: %v", bad, err)
 		}
+	}
+}
+
+// A ticket for a balancer is good at the gateways behind it.
+func TestTicketForABalancer(t *testing.T) {
+	r, url := newDoor(t)
+	ws := knock(t, url)
+	shown := r.booth.Mint(ticket.Claims{Player: 3, Gateways: []mesh.NodeID{"wss://play.example/"}, Expires: time.Now().Add(time.Minute)})
+	if err := ws.Write(t.Context(), websocket.MessageBinary, wire.AppendClient(nil, &wire.Hello{Player: 3, Ticket: shown})); err != nil {
+		t.Fatal(err)
+	}
+	if up := <-r.inbox; up.ev.Kind != process.EventClientUp || up.ev.Hello.Player != 3 {
+		t.Errorf("%+v", up.ev)
 	}
 }
