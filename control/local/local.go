@@ -54,6 +54,7 @@ type Config struct {
 	// as many, since another may die.
 	GatewayClients int
 	ViewHz         int // views a second of each client
+	MinNodes       int
 	MaxNodes       int
 	ActorCostUS    int // work per actor and tick in the rules, microseconds
 	NodeCPU        int // thousandths of a core that each node gets; 0 is no limit
@@ -127,10 +128,13 @@ type Mesh struct {
 	deaths chan error // of children that ended by themselves, before the mesh is ready
 	ready  atomic.Bool
 
-	cancel  context.CancelFunc // ends planning
-	planned sync.WaitGroup
-	stop    sync.Once
-	close   sync.Once
+	planning sync.Mutex // guards what follows
+	config   planner.Config
+	cancel   context.CancelFunc // ends planning
+	over     bool
+	planned  sync.WaitGroup
+	stop     sync.Once
+	close    sync.Once
 }
 
 // Start starts a mesh and returns when its gateways take clients. On an error,
@@ -178,6 +182,9 @@ func (c *Config) plan() (planner.Config, error) {
 	if c.MaxNodes > 0 {
 		p.Fleet.MaxNodes = c.MaxNodes
 	}
+	if c.MinNodes > 0 {
+		p.Fleet.MinNodes, p.Fleet.MaxNodes = c.MinNodes, max(p.Fleet.MaxNodes, c.MinNodes)
+	}
 	c.NodeActors = p.NodeActors
 	return p, p.Validate()
 }
@@ -213,21 +220,46 @@ func (m *Mesh) start(ctx context.Context, plan planner.Config) error {
 		}
 	}
 	m.fleet = newFleet(m)
-	reconciler, err := reconcile.New(reconcile.Deps{
-		Config: plan, Store: m.world.Store, Launcher: m.fleet, FleetComplete: true, Now: time.Now, Log: m.cfg.Log,
-	})
-	if err != nil {
+	if err := m.Replan(func(c *planner.Config) { *c = plan }); err != nil {
 		return err
 	}
-	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	m.cancel = cancel
-	m.planned.Go(func() { reconciler.Serve(running) })
 	if m.page != nil {
 		if err := m.serve(); err != nil {
 			return err
 		}
 	}
 	return m.awaitGateways(ctx, plan.Fleet.MinGateways)
+}
+
+// Replan plans from now on as change says, from what the mesh was planned by
+// before. On an error, for a configuration that is not valid, that goes on.
+func (m *Mesh) Replan(change func(*planner.Config)) error {
+	m.planning.Lock()
+	defer m.planning.Unlock()
+	if m.over {
+		return errors.New("the mesh has stopped")
+	}
+	config := m.config
+	change(&config)
+	reconciler, err := reconcile.New(reconcile.Deps{
+		Config: config, Store: m.world.Store, Launcher: m.fleet, FleetComplete: true, Now: time.Now, Log: m.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	m.rest()
+	running, cancel := context.WithCancel(context.Background())
+	m.config, m.cancel = config, cancel
+	m.planned.Go(func() { reconciler.Serve(running) })
+	return nil
+}
+
+// rest ends planning; its caller holds the lock.
+func (m *Mesh) rest() {
+	if m.cancel != nil {
+		m.cancel()
+		m.planned.Wait()
+	}
 }
 
 // Shard returns the world's unchanging facts as the store has them.
@@ -303,10 +335,10 @@ func (m *Mesh) StoreUp() error { return m.server.Up() }
 func (m *Mesh) Stop(ctx context.Context) error {
 	var stopErr error
 	m.stop.Do(func() {
-		if m.cancel != nil {
-			m.cancel()
-			m.planned.Wait()
-		}
+		m.planning.Lock()
+		m.over = true
+		m.rest()
+		m.planning.Unlock()
 		if m.fleet == nil {
 			return
 		}

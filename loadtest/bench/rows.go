@@ -11,6 +11,8 @@ var Rows = []Row{
 	plan,
 	siege,
 	shard5000,
+	split400,
+	start,
 }
 
 // Find returns the row of that name.

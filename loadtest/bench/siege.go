@@ -36,7 +36,7 @@ var shard5000 = Row{
 }
 
 // smallPlay is how long a scenario plays that is only checked.
-const smallPlay = 3 * time.Second
+const smallPlay = 2 * time.Second
 
 // measureScenario plays a scenario that ships; small with so many players.
 func measureScenario(name string, small int) func(context.Context, Options) (Sample, error) {

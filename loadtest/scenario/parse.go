@@ -146,6 +146,8 @@ func (p *parse) fields() []field {
 		}},
 		{"zones", false, integer(&s.Zones, 0, 256, "zones")},
 		{"node_actors", false, integer(&s.NodeActors, 1, 1_000_000, "actors")},
+		{"min_nodes", false, integer(&s.MinNodes, 0, 64, "nodes")},
+		{"max_nodes", false, integer(&s.MaxNodes, 1, 64, "nodes")},
 		{"cooldown", false, duration(&s.Cooldown, 100*time.Millisecond, time.Hour)},
 		{"actor_cost_us", false, integer(&s.ActorCostUS, 0, 10_000, "microseconds")},
 		{"node_cpu", false, decimal(&s.NodeCPU, 0, 64, "cores")},

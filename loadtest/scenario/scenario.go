@@ -34,6 +34,8 @@ type Scenario struct {
 	// GatewayClients is for how many clients a gateway is meant, before another
 	// is launched; 0 is the planner's default.
 	GatewayClients int
+	MinNodes       int // and MaxNodes: 0 is the planner's default
+	MaxNodes       int
 	ViewHz         int // views a second of each client; 0 is one a tick
 	Cooldown       time.Duration
 	ActorCostUS    int     // work per actor and tick in the rules, microseconds

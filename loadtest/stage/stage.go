@@ -39,7 +39,7 @@ func Config(s *scenario.Scenario) (local.Config, error) {
 	}
 	all, spawn := s.Genesis(), scenario.Vec(s.SpawnM)
 	return local.Config{
-		Shard: s.Shard(time.Now()), Policy: s.Policy, Zones: s.Zones, NodeActors: s.NodeActors, Cooldown: s.Cooldown, Gateways: s.Gateways, GatewayClients: s.GatewayClients, ViewHz: s.ViewHz,
+		Shard: s.Shard(time.Now()), Policy: s.Policy, Zones: s.Zones, NodeActors: s.NodeActors, Cooldown: s.Cooldown, Gateways: s.Gateways, GatewayClients: s.GatewayClients, ViewHz: s.ViewHz, MinNodes: s.MinNodes, MaxNodes: s.MaxNodes,
 		ActorCostUS: s.ActorCostUS, NodeCPU: int(s.NodeCPU*1000 + 0.5),
 		Chunks: func(zone mesh.Box) [][]byte { return chunks(all, zone, spawn) },
 		Command: func(r mesh.Role) []string {
@@ -86,6 +86,13 @@ func observe(ctx context.Context, w local.World) (dashboard.MapFeed, func(), err
 		return nil, nil, err
 	}
 	return eye{o}, o.Wait, nil
+}
+
+// Watch returns what is seen of m's whole world, from now until ctx ends. Wait
+// for that.
+func (m Mesh) Watch(ctx context.Context) (*edge.Observer, error) {
+	w := m.World()
+	return edge.Observe(ctx, w.Store, w.Key, slog.New(slog.DiscardHandler))
 }
 
 // Points implements dashboard.MapFeed.
