@@ -65,6 +65,7 @@ type World struct {
 
 	asleep  []mesh.Entity // residents not simulated: bodies and what they hold
 	bodies  int           // of asleep: with the flag
+	astray  astray
 	ghosts  []ghost
 	ghostAt index
 
@@ -132,6 +133,7 @@ func (w *World) Put(e mesh.Entity) {
 			w.countBody(w.asleep[^r], -1)
 			w.asleep[^r] = e
 			w.countBody(e, 1)
+			w.watchSleeper(&e)
 			return
 		}
 		w.store(r, &e)
@@ -145,6 +147,7 @@ func (w *World) Put(e mesh.Entity) {
 		w.at.put(e.ID, ^int32(len(w.asleep)))
 		w.asleep = append(w.asleep, e)
 		w.countBody(e, 1)
+		w.watchSleeper(&e)
 	} else {
 		if r, ok := w.at.get(e.Carrier); ok && e.ID.Layer() == mesh.Actors && e.Carrier.Kind() == mesh.KindShip && !w.nearShip(e.Pos, w.pos[r], w.lim.Reach) {
 			e.Pos = w.pos[r] // it woke on a deck that has sailed on
@@ -314,18 +317,6 @@ func (w *World) Poses(dst []mesh.Pose) []mesh.Pose {
 	for s := range w.id {
 		dst = append(dst, w.pose(int32(s)))
 	}
-	return dst
-}
-
-// Strays appends the roots, sleepers included, whose place is outside box by
-// more than margin units, ordered by id. It looks at every resident.
-func (w *World) Strays(box mesh.Box, margin int32, dst []mesh.EntityID) []mesh.EntityID {
-	n := len(dst)
-	grown := box.Grow(margin)
-	dst = w.roots(func(_ mesh.EntityID, p mesh.Vec) bool {
-		return !grown.Contains(p) && box.Outside(p) > int64(margin)
-	}, dst)
-	slices.Sort(dst[n:])
 	return dst
 }
 
