@@ -105,6 +105,8 @@ func (s *script) do(d *datadriven.TestData, step func(Event), b *strings.Builder
 		step(ev)
 	case "flush":
 		step(Event{Kind: Flush})
+	case "barrier":
+		step(Event{Kind: Barrier, Token: s.num(d, "token")})
 	case "state":
 		fmt.Fprintf(b, "durable through %d: %s\n", s.z.Position(), describe(s.z.durable))
 	default:
