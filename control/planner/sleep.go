@@ -13,6 +13,7 @@ import (
 const (
 	wake    = "wake"
 	stopped = "stopped"
+	bare    = "bare"
 )
 
 // WakeIntent is written by whoever lets a player in: somebody is about to be
@@ -25,6 +26,26 @@ func WakeIntent(now time.Time, reason string) mesh.Intent {
 // keep it so until the intent of this Token is deleted.
 func StoppedIntent(now time.Time, reason string) mesh.Intent {
 	return mesh.Intent{Token: stopped, What: stopped, State: mesh.IntentDone, CreatedUnixMilli: now.UnixMilli(), Reason: reason}
+}
+
+// BareIntent is written by a sweep that found a stopped world bare: nothing runs,
+// and nothing is kept ready. It replaces an earlier one.
+func BareIntent(now time.Time) mesh.Intent {
+	return mesh.Intent{Token: bare, What: bare, State: mesh.IntentDone, CreatedUnixMilli: now.UnixMilli(), Reason: "a sweep found nothing that runs or is kept ready"}
+}
+
+// Bare reports whether a sweep has found the world bare since it was told to stop.
+func Bare(intents []mesh.Intent) bool {
+	var told, found int64
+	for _, i := range intents {
+		switch i.What {
+		case stopped:
+			told = i.CreatedUnixMilli
+		case bare:
+			found = i.CreatedUnixMilli
+		}
+	}
+	return told > 0 && found > told
 }
 
 // DrainIntent asks that p be emptied and leave, for a reason that the planner

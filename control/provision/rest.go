@@ -58,6 +58,29 @@ func Rest(ctx context.Context, f Fleet, patience time.Duration, say func(string)
 	}
 }
 
+// AwaitBare waits, after Rest, until a sweep of the deployed functions has found
+// that nothing of the world runs or is kept ready, also what no record names, such
+// as instances of the warm pool. It reports whether one did before patience was over.
+func AwaitBare(ctx context.Context, f Fleet, patience time.Duration, say func(string)) (bool, error) {
+	ticker := time.NewTicker(askEvery)
+	defer ticker.Stop()
+	say("waiting for function sweep, which looks each minute, to find that nothing is left")
+	for end := time.Now().Add(patience); ; {
+		intents, err := f.Intents(ctx)
+		if err != nil {
+			return false, fmt.Errorf("the fleet cannot be looked at: %w", err)
+		}
+		if bare := planner.Bare(intents); bare || !time.Now().Before(end) {
+			return bare, nil
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
+
 // busy names what runs and what is being launched.
 func busy(ctx context.Context, f Fleet, now time.Time) (names []string, err error) {
 	processes, err := f.Processes(ctx)
@@ -86,8 +109,10 @@ func busy(ctx context.Context, f Fleet, now time.Time) (names []string, err erro
 
 // Resume takes the word of Rest back: players wake the world again.
 func Resume(ctx context.Context, f Fleet) error {
-	if err := f.DeleteIntent(ctx, planner.StoppedIntent(time.Time{}, "").Token); err != nil {
-		return fmt.Errorf("the shard is still set to stopped; deploy once more: %w", err)
+	for _, i := range []mesh.Intent{planner.BareIntent(time.Time{}), planner.StoppedIntent(time.Time{}, "")} {
+		if err := f.DeleteIntent(ctx, i.Token); err != nil {
+			return fmt.Errorf("the shard is still set to stopped; deploy once more: %w", err)
+		}
 	}
 	return nil
 }

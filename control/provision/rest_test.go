@@ -50,6 +50,24 @@ func TestRestWaitsForTheLast(t *testing.T) {
 		if _, told := planner.Woken(intents); err != nil || !told {
 			t.Errorf("the shard is not stopped: %v, %v", intents, err)
 		}
+		if bare, err := AwaitBare(t.Context(), f, time.Minute, func(string) {}); bare || err != nil {
+			t.Errorf("no sweep has looked: %v, %v", bare, err)
+		}
+		time.AfterFunc(20*time.Second, func() {
+			if err := f.PutIntent(context.Background(), planner.BareIntent(time.Now())); err != nil {
+				t.Error(err)
+			}
+		})
+		began = time.Now()
+		if bare, err := AwaitBare(t.Context(), f, time.Minute, func(string) {}); !bare || err != nil || time.Since(began) > 23*time.Second {
+			t.Errorf("a sweep has looked: %v, %v, after %s", bare, err, time.Since(began))
+		}
+		if err := f.PutIntent(t.Context(), planner.StoppedIntent(time.Now().Add(time.Second), "again")); err != nil {
+			t.Fatal(err)
+		}
+		if bare, err := AwaitBare(t.Context(), f, time.Second, func(string) {}); bare || err != nil {
+			t.Errorf("a sweep before the word counts: %v, %v", bare, err)
+		}
 		if err := Resume(t.Context(), f); err != nil {
 			t.Error(err)
 		}

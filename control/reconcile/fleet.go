@@ -48,7 +48,7 @@ func (p *run) carryOut(ctx context.Context, i mesh.Intent) error {
 		err = p.d.Launcher.Drain(ctx, i.Target)
 	case "stop":
 		err = p.d.Launcher.Stop(ctx, i.Target)
-	case "wake", "stopped": // said to the planner, not to be done
+	case "wake", "stopped", "bare": // said to the planner, not to be done
 		return nil
 	default:
 		err = fmt.Errorf("nobody knows how to %q: %w", i.What, launch.ErrInvalid)

@@ -56,6 +56,10 @@ type Deps struct {
 	FleetComplete bool
 	// Tend, if set, keeps what the launcher holds ready; each Sweep calls it.
 	Tend func(context.Context) error
+	// Release, if set, gives back what Tend keeps, and returns how many machines
+	// of the world there still are in any state. Each Sweep of a world that was
+	// told to stop calls it instead.
+	Release func(context.Context) (held int, err error)
 	// Env is added to the environment of every process that is launched.
 	Env []string
 	Now func() time.Time

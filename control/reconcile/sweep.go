@@ -79,10 +79,44 @@ func (r *Reconciler) Sweep(ctx context.Context) (Swept, error) {
 		s.Decisions = append(s.Decisions, more...)
 		note("reconcile again", err)
 	}
-	if r.d.Tend != nil {
+	intents, err := r.d.Store.Intents(ctx)
+	note("intents", err)
+	switch _, stopped := planner.Woken(intents); {
+	case stopped:
+		note("release", r.release(ctx))
+	case err == nil && r.d.Tend != nil:
 		note("tend the launcher", r.d.Tend(ctx))
 	}
 	return s, errors.Join(faults...)
+}
+
+// release gives back what a stopped world keeps ready, and says so if nothing
+// of it is left. Records count: a process that has one may be listed late.
+func (r *Reconciler) release(ctx context.Context) error {
+	held := 0
+	if r.d.Release != nil {
+		var err error
+		if held, err = r.d.Release(ctx); err != nil {
+			return err
+		}
+	}
+	running, err := r.d.Launcher.List(ctx)
+	if err != nil {
+		return err
+	}
+	processes, err := r.d.Store.Processes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range processes {
+		if p.State != mesh.Stopped {
+			held++
+		}
+	}
+	if held+len(running) > 0 {
+		return nil
+	}
+	return r.d.Store.PutIntent(ctx, planner.BareIntent(r.d.Now()))
 }
 
 // orphans finds and ends them. Instances are listed before intents, and these

@@ -152,3 +152,53 @@ func TestEnsure(t *testing.T) {
 		}
 	})
 }
+
+// TestAStoppedWorldIsFoundBare only when nothing runs, no record says that
+// something does, and the launcher keeps nothing ready.
+func TestAStoppedWorldIsFoundBare(t *testing.T) {
+	w := newTown(t)
+	r := w.reconcilerOf(w.store, w, false)
+	pool, tended := 2, 0
+	r.d.Tend = func(context.Context) error { tended++; return nil }
+	r.d.Release = func(context.Context) (int, error) {
+		if pool > 0 {
+			pool--
+		}
+		return pool, nil
+	}
+	bare := func() bool {
+		t.Helper()
+		w.live()
+		w.now = w.now.Add(time.Minute)
+		if _, err := r.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		intents, err := w.store.Intents(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return planner.Bare(intents)
+	}
+	for range 4 {
+		if bare() || pool != 2 {
+			t.Fatal("a world that goes on is taken apart")
+		}
+	}
+	if err := w.store.PutIntent(t.Context(), planner.StoppedIntent(w.now, "test")); err != nil {
+		t.Fatal(err)
+	}
+	before := tended
+	if _, err := w.Start(t.Context(), launch.Spec{Role: mesh.RoleNode, Token: "rogue", Node: "rogue"}); err != nil {
+		t.Fatal(err)
+	}
+	w.procs["rogue"].frozen = true
+	sweeps := 0
+	for !bare() {
+		if sweeps++; sweeps > 20 {
+			t.Fatalf("after %d sweeps %d processes run and the pool has %d", sweeps, len(w.procs), pool)
+		}
+	}
+	if len(w.procs) > 0 || pool > 0 || tended != before || sweeps == 0 {
+		t.Errorf("bare after %d sweeps with %d processes and %d in the pool; tended %d times", sweeps, len(w.procs), pool, tended-before)
+	}
+}

@@ -8,7 +8,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"weft/control/local/cloud"
@@ -31,13 +33,20 @@ const (
 )
 
 // cloudMesh is a deployed world as a run wants it.
-type cloudMesh struct{ *cloud.Cloud }
+type cloudMesh struct {
+	*cloud.Cloud
+	plain *atomic.Bool // a gateway was named that speaks without TLS
+}
 
 // Join implements run.Mesh.
 func (m cloudMesh) Join(player mesh.PlayerID) (gateways []string, ticket string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), joinPatience)
 	defer cancel()
-	return m.Cloud.Join(ctx, player)
+	gateways, ticket, err = m.Cloud.Join(ctx, player)
+	if slices.ContainsFunc(gateways, func(g string) bool { return !strings.HasPrefix(g, "wss://") }) {
+		m.plain.Store(true)
+	}
+	return gateways, ticket, err
 }
 
 // runCloud plays the tavern on a world that Terraform deploys to an emulator,
@@ -66,7 +75,8 @@ func (d *demo) runCloud(s *session) (err error) {
 	for _, e := range dropped {
 		p.Log("not expected of a run of this size: " + e.String())
 	}
-	report, err := runner.Run(s.ctx, tavern, cloudMesh{c}, runner.Options{Progress: p.Progress, Log: p.Log})
+	played := cloudMesh{c, &atomic.Bool{}}
+	report, err := runner.Run(s.ctx, tavern, played, runner.Options{Progress: p.Progress, Log: p.Log})
 	p.Close()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), endPatience)
 	defer cancel()
@@ -77,6 +87,7 @@ func (d *demo) runCloud(s *session) (err error) {
 	if err := account(report, c, d.Launcher); err != nil {
 		return err
 	}
+	report.Expect = append(report.Expect, scenario.Verdict{Check: "gateways speak TLS", OK: !played.plain.Load(), Got: !played.plain.Load()})
 	if err := runner.Write(report, d.Report, s.out); err != nil {
 		return fmt.Errorf("the report could not be written: %w", err)
 	}

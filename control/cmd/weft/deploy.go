@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -273,7 +274,7 @@ func (d *destroy) Run(s *session) error {
 		if err != nil {
 			return err
 		}
-		if err := d.rest(s, out.StoreURL); err != nil {
+		if err := d.rest(s, out.StoreURL, sweeps(left)); err != nil {
 			return err
 		}
 		if err := stack.Destroy(s.ctx); err != nil {
@@ -284,8 +285,19 @@ func (d *destroy) Run(s *session) error {
 	})
 }
 
-// rest empties the world, if its tables were made.
-func (d *destroy) rest(s *session, url string) error {
+// sweeps reports whether what is deployed includes all that calls function sweep.
+func sweeps(deployed []string) bool {
+	for _, address := range []string{"aws_lambda_function.sweep", "aws_cloudwatch_event_target.sweep", "aws_lambda_permission.sweep", "aws_iam_role_policy.sweep"} {
+		if !slices.Contains(deployed, address) {
+			return false
+		}
+	}
+	return true
+}
+
+// rest empties the world, if its tables were made; with a sweep that looks for
+// what no record names.
+func (d *destroy) rest(s *session, url string, swept bool) error {
 	if url == "" {
 		return nil // an apply that failed early
 	}
@@ -295,6 +307,12 @@ func (d *destroy) rest(s *session, url string) error {
 	}
 	s.say("stopping the world")
 	running, err := provision.Rest(s.ctx, st, d.Patience, s.say)
+	if err == nil && len(running) == 0 && swept {
+		bare := false
+		if bare, err = provision.AwaitBare(s.ctx, st, d.Patience, s.say); err == nil && !bare {
+			running = []string{"machines that no record names, or function sweep does not run"}
+		}
+	}
 	err = errors.Join(err, st.Close())
 	switch {
 	case s.ctx.Err() != nil:

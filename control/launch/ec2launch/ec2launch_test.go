@@ -367,6 +367,16 @@ func TestTheWarmPool(t *testing.T) {
 	if left := instances(t, client, o, types.InstanceStateNameStopped); len(left) != 1 || tagsOf(left[0])[label.Token] != "" {
 		t.Errorf("%d stopped instances are left", len(left))
 	}
+	// Before the world is taken away the pool goes, and what has a process counts.
+	if held, err := l.Release(t.Context()); err != nil || held != 1 || len(instances(t, client, o, types.InstanceStateNameStopped)) != 0 {
+		t.Errorf("%d instances are held, %v", held, err)
+	}
+	if err := l.Stop(t.Context(), "g"); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := l.Release(t.Context()); err != nil || held != 0 {
+		t.Errorf("%d instances are held in the end, %v", held, err)
+	}
 }
 
 func TestAPoolThatHangsIsReplaced(t *testing.T) {

@@ -103,6 +103,27 @@ func (l *Launcher) Refill(ctx context.Context) error {
 	return nil
 }
 
+// Release terminates the warm pool and what was switched off with a process, and
+// returns how many instances of the owner there still are, on their way out
+// aside. Call it instead of Refill before the world is taken away.
+func (l *Launcher) Release(ctx context.Context) (held int, err error) {
+	all, err := l.all(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var done []machine
+	for _, m := range all {
+		switch {
+		case m.over():
+		case m.Token == "" || m.state == types.InstanceStateNameStopped:
+			done = append(done, m)
+		default:
+			held++
+		}
+	}
+	return held, l.terminate(ctx, done...)
+}
+
 // add adds an instance to the warm pool, in the first zone that has room.
 func (l *Launcher) add(ctx context.Context, token string) (full error) {
 	tags := map[string]string{label.Shard: l.o.Owner.Shard, label.Env: l.o.Owner.Env, label.Warm: mesh.RoleNode.String()}

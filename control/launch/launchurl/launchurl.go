@@ -37,6 +37,9 @@ type Opened struct {
 	// Tend keeps what the launcher holds ready, such as a warm pool. To be
 	// called every minute; launch.ErrNoCapacity if there is no room for it now.
 	Tend func(context.Context) error
+	// Release gives back what Tend keeps, and returns how many machines of the
+	// owner there still are in any state but over, those with a process included.
+	Release func(context.Context) (held int, err error)
 	// Used is as in fallover.Member; nil if the launcher cannot be one of several.
 	Used func(ctx context.Context, token string) (bool, error)
 	// Close ends what the launcher holds; for proc also every child.
@@ -47,6 +50,9 @@ type Opened struct {
 func (o Opened) filled() Opened {
 	if o.Tend == nil {
 		o.Tend = func(context.Context) error { return nil }
+	}
+	if o.Release == nil {
+		o.Release = func(context.Context) (int, error) { return 0, nil }
 	}
 	if o.Close == nil {
 		o.Close = func() error { return nil }
@@ -98,9 +104,18 @@ func Open(ctx context.Context, raw string, o Options, drivers ...Driver) (Opened
 	all := Opened{Complete: true}
 	var members []fallover.Member
 	var tend []func(context.Context) error
+	var release []func(context.Context) (int, error)
 	var ends []func() error
 	all.Tend = func(ctx context.Context) error {
 		return joined(tend, func(f func(context.Context) error) error { return f(ctx) })
+	}
+	all.Release = func(ctx context.Context) (held int, err error) {
+		err = joined(release, func(f func(context.Context) (int, error)) error {
+			n, err := f(ctx)
+			held += n
+			return err
+		})
+		return held, err
 	}
 	all.Close = func() error { return joined(ends, func(f func() error) error { return f() }) }
 	for _, u := range urls {
@@ -116,6 +131,7 @@ func Open(ctx context.Context, raw string, o Options, drivers ...Driver) (Opened
 		}
 		all.Complete = all.Complete && one.Complete
 		members, tend = append(members, member{one}), append(tend, one.Tend)
+		release = append(release, one.Release)
 	}
 	all.Launcher = fallover.New(members...)
 	return all, nil

@@ -229,7 +229,7 @@ func (c *Cloud) deploy(ctx context.Context) (err error) {
 	}
 	variables := provision.Variables{
 		"region": region, "emulator": true, "arch": arch, "zips": zips, "launcher": c.cfg.Launcher, "deletion_protection": false,
-		"warm_instances": 0, // nothing here boots slowly, and nobody would switch it off
+		"warm_instances": 1,
 	}
 	if len(c.launchers()) > 1 {
 		variables["first_limit"] = map[string]int{"nodes": firstNodes, "gateways": firstGateways}
@@ -407,13 +407,20 @@ func (c *Cloud) rest(ctx context.Context) error {
 		}
 	}
 	c.meter.close()
+	if c.host != nil && len(left) == 0 { // else LocalStack sweeps
+		patient, cancel := context.WithTimeout(ctx, restPatience)
+		defer cancel()
+		if _, err := provision.AwaitBare(patient, c.store, restPatience, c.cfg.Say); err != nil {
+			return err
+		}
+	}
 	running := 0
 	for _, f := range c.fleets {
-		machines, err := f.machines(ctx, nil)
+		n, err := f.count(ctx)
 		if err != nil {
 			return err
 		}
-		running += len(machines)
+		running += n
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -44,6 +44,8 @@ type machine struct {
 type fleet interface {
 	// machines lists those that run, and those of known that do not any more.
 	machines(ctx context.Context, known []string) ([]machine, error)
+	// count returns how many machines there are in any state but over.
+	count(ctx context.Context) (int, error)
 	// environ is the environment that m's process finds.
 	environ(ctx context.Context, m machine) (map[string]string, error)
 	// over says that m's process has ended, and so m has.
@@ -369,6 +371,12 @@ func (f *ecsFleet) machines(ctx context.Context, known []string) (list []machine
 		}
 	}
 	return list, nil
+}
+
+// count implements fleet.
+func (f *ecsFleet) count(ctx context.Context) (int, error) {
+	list, err := f.machines(ctx, nil)
+	return len(list), err
 }
 
 func (f *ecsFleet) add(list []machine, t ecsTask) []machine {

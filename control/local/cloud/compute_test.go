@@ -50,6 +50,8 @@ func (s *stable) machines(context.Context, []string) ([]machine, error) {
 	return slices.Clone(s.list), nil
 }
 
+func (s *stable) count(context.Context) (int, error) { return len(s.list), nil }
+
 func (s *stable) environ(_ context.Context, m machine) (map[string]string, error) {
 	return map[string]string{"BE": m.Token}, nil
 }

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"weft/control/launch/label"
 )
@@ -26,10 +27,11 @@ type ec2Fleet struct {
 	found   map[string]map[string]string // tags by instance
 	base    map[string]map[string]string // what its user data says, by instance
 	secrets map[string]string            // by id, read once
+	idle    map[string]time.Time         // since when those without a process run; of machines alone
 }
 
 func newEC2Fleet(a *api, owner label.Owner) *ec2Fleet {
-	return &ec2Fleet{api: a, owner: owner, types: map[string]string{}, found: map[string]map[string]string{}, base: map[string]map[string]string{}, secrets: map[string]string{}}
+	return &ec2Fleet{api: a, owner: owner, types: map[string]string{}, found: map[string]map[string]string{}, base: map[string]map[string]string{}, secrets: map[string]string{}, idle: map[string]time.Time{}}
 }
 
 func (f *ec2Fleet) call(ctx context.Context, action string, parameters map[string]string, out any) error {
@@ -54,14 +56,47 @@ type ec2Instances struct {
 	} `xml:"reservationSet>item"`
 }
 
-// machines implements fleet. An instance of the warm pool runs no process.
-func (f *ec2Fleet) machines(ctx context.Context, _ []string) (list []machine, err error) {
-	var out ec2Instances
-	err = f.call(ctx, "DescribeInstances", map[string]string{
+// idlePatience is how long an instance without a process runs before it powers
+// off, into the warm pool: shorter than simnode/metadata's minute, to be seen here.
+const idlePatience = 10 * time.Second
+
+func (f *ec2Fleet) list(ctx context.Context, states ...string) (out ec2Instances, err error) {
+	in := map[string]string{
 		"Filter.1.Name": "tag:" + label.Shard, "Filter.1.Value.1": f.owner.Shard,
 		"Filter.2.Name": "tag:" + label.Env, "Filter.2.Value.1": f.owner.Env,
-		"Filter.3.Name": "instance-state-name", "Filter.3.Value.1": "running",
-	}, &out)
+		"Filter.3.Name": "instance-state-name",
+	}
+	for n, s := range states {
+		in[fmt.Sprint("Filter.3.Value.", n+1)] = s
+	}
+	return out, f.call(ctx, "DescribeInstances", in, &out)
+}
+
+// count implements fleet.
+func (f *ec2Fleet) count(ctx context.Context) (n int, err error) {
+	out, err := f.list(ctx, "pending", "running", "stopping", "stopped")
+	for _, r := range out.Reservations {
+		n += len(r.Instances)
+	}
+	return n, err
+}
+
+// powerOff stops an instance that has been without a process for long enough.
+func (f *ec2Fleet) powerOff(ctx context.Context, id string) error {
+	now := time.Now()
+	if since, known := f.idle[id]; !known {
+		f.idle[id] = now
+		return nil
+	} else if now.Sub(since) < idlePatience {
+		return nil
+	}
+	delete(f.idle, id)
+	return f.call(ctx, "StopInstances", map[string]string{"InstanceId.1": id}, nil)
+}
+
+// machines implements fleet. An instance of the warm pool runs no process.
+func (f *ec2Fleet) machines(ctx context.Context, _ []string) (list []machine, err error) {
+	out, err := f.list(ctx, "running")
 	if err != nil {
 		return nil, err
 	}
@@ -71,10 +106,17 @@ func (f *ec2Fleet) machines(ctx context.Context, _ []string) (list []machine, er
 			for _, t := range i.Tags {
 				tags[t.Key] = t.Value
 			}
-			if p, ok := label.Instance(tags); ok && f.owner.Owns(tags) && i.State == "running" {
+			p, ok := label.Instance(tags)
+			if !ok && tags[label.Warm] != "" {
+				if err := f.powerOff(ctx, i.ID); err != nil {
+					return nil, err
+				}
+			}
+			if ok && f.owner.Owns(tags) && i.State == "running" {
 				f.mu.Lock()
 				f.found[i.ID], f.types[i.ID] = tags, i.Type
 				f.mu.Unlock()
+				delete(f.idle, i.ID)
 				list = append(list, machine{id: i.ID, leaving: tags[label.Drain] != "", Instance: p})
 			}
 		}

@@ -81,7 +81,7 @@ func (s *Shard) Launcher(ctx context.Context, drivers ...launchurl.Driver) (laun
 // Reconciler returns one that launches by l.
 func (s *Shard) Reconciler(l launchurl.Opened) (*reconcile.Reconciler, error) {
 	return reconcile.New(reconcile.Deps{
-		Config: s.Options.Planner(), Store: s.Store, Launcher: l.Launcher, FleetComplete: l.Complete, Tend: l.Tend,
+		Config: s.Options.Planner(), Store: s.Store, Launcher: l.Launcher, FleetComplete: l.Complete, Tend: l.Tend, Release: l.Release,
 		Now: s.Now, Log: s.Log, Expenses: s.Purse,
 	})
 }

@@ -59,5 +59,5 @@ func open(ctx context.Context, u *url.URL, o launchurl.Options) (launchurl.Opene
 	if err != nil {
 		return launchurl.Opened{}, err
 	}
-	return launchurl.Opened{Launcher: l, Tend: l.Refill, Used: l.Used}, nil
+	return launchurl.Opened{Launcher: l, Tend: l.Refill, Release: l.Release, Used: l.Used}, nil
 }
