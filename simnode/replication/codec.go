@@ -90,8 +90,8 @@ func writeEntities(w *wire.Writer, es []mesh.Entity) {
 	}
 }
 
-func readEntities(r *wire.Reader) []mesh.Entity {
-	n := r.Count(MaxEntities, wire.MinEntityBytes)
+func readEntities(r *wire.Reader, limit int) []mesh.Entity {
+	n := r.Count(limit, wire.MinEntityBytes)
 	if n == 0 {
 		return nil
 	}
@@ -200,7 +200,7 @@ func readRecord(r *wire.Reader, rec *Record) {
 		rec.Pick = readPick(r)
 	}
 	if mask&hasEntities != 0 {
-		rec.Entities = readEntities(r)
+		rec.Entities = readEntities(r, MaxEntities)
 	}
 	if mask&hasIDs != 0 {
 		rec.IDs = make([]mesh.EntityID, r.Count(MaxEntities, 2))
@@ -263,7 +263,7 @@ func DecodeState(b []byte) (*State, error) {
 	}
 	s := NewState()
 	s.NextMark = r.Uvarint()
-	es := readEntities(&r)
+	es := readEntities(&r, math.MaxInt32) // sleepers too, of whom there is no end
 	s.Entities = make(map[mesh.EntityID]mesh.Entity, len(es))
 	for i, e := range es {
 		if i > 0 && es[i-1].ID >= e.ID {
@@ -275,7 +275,7 @@ func DecodeState(b []byte) (*State, error) {
 	var n ascending[uint64]
 	for range r.Count(math.MaxInt32, minOutboundBytes) {
 		o := Outbound{N: n.next(&r, math.MaxUint64), To: mesh.ZoneID(r.Uint(math.MaxUint32)), Pick: readPick(&r)}
-		o.Members = readEntities(&r)
+		o.Members = readEntities(&r, MaxEntities)
 		s.Outbound[o.N] = o
 	}
 

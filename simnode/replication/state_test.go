@@ -376,3 +376,16 @@ func FuzzDecodePoses(f *testing.F) {
 		}
 	})
 }
+
+// A snapshot holds more than a frame may: those who sleep are in it, too.
+func TestSnapshotOfMany(t *testing.T) {
+	s := NewState()
+	for i := range uint64(MaxEntities + 1) {
+		id := mesh.PlayerEntity(mesh.PlayerID(i + 1))
+		s.Entities[id] = mesh.Entity{Pose: mesh.Pose{ID: id, Flags: mesh.Asleep}}
+	}
+	back, err := DecodeState(s.Encode(nil))
+	if err != nil || len(back.Entities) != len(s.Entities) {
+		t.Fatalf("%d of %d came back: %v", len(back.Entities), len(s.Entities), err)
+	}
+}
