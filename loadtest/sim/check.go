@@ -149,6 +149,7 @@ func (c *checker) end() {
 		c.ledger(cl, state)
 	}
 	c.lastOps(state)
+	c.views()
 	for id, where := range c.owner {
 		if len(homes[id]) == 0 && id.Kind() != mesh.KindRocket {
 			s.fail("entity %x is simulated at %s and not durable anywhere", id, where)
