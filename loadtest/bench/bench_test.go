@@ -3,7 +3,10 @@ package bench
 import (
 	"context"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"weft/loadtest/stage"
 )
@@ -41,5 +44,58 @@ func TestRows(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The report is one page that says what was measured, where and how.
+func TestReport(t *testing.T) {
+	row, _ := Find("plan")
+	res, err := row.Run(t.Context(), Options{Small: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := res.Details.Figures["plan"]
+	f.Runs, f.OK, res.Details.Small = []float64{f.Value, 70}, false, false
+	res.Details.Figures["plan"] = f
+	dir := t.TempDir()
+	if err := WriteReport(dir, []Result{res}, "weft bench plan", time.Unix(0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "index.html"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"weft bench plan", res.Machine.Go, "≤ 50", `class="missed"`, `"One plan"`, "plan by run", "uPlot=function"} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("the report lacks %q", want)
+		}
+	}
+	for _, never := range []string{"<script src", "<link"} {
+		if strings.Contains(string(page), never) {
+			t.Errorf("the report needs another file: %s", never)
+		}
+	}
+}
+
+func TestJudge(t *testing.T) {
+	for _, c := range []struct {
+		bar    Bar
+		values []float64
+		ok     bool
+		goal   string
+	}{
+		{Bar{Limit: 8}, []float64{9, 7, 8}, true, "≤ 8"},
+		{Bar{Limit: 8}, []float64{9, 9, 1}, false, "≤ 8"},
+		{Bar{Limit: 99.5, AtLeast: true}, []float64{99, 100, 100}, true, "≥ 99.5"},
+		{Bar{Limit: 99.5, AtLeast: true}, []float64{99, 99, 100}, false, "≥ 99.5"},
+		{Bar{Told: true}, []float64{1e9}, true, ""},
+		{Bar{}, []float64{0, 0, 0.1}, true, "≤ 0"},
+	} {
+		if f := c.bar.judge(c.values, false); f.OK != c.ok || f.Goal != c.goal {
+			t.Errorf("%+v of %v: %+v", c.bar, c.values, f)
+		}
+		if f := c.bar.judge(c.values, true); !f.OK {
+			t.Errorf("%+v: a small size was judged", c.bar)
+		}
 	}
 }

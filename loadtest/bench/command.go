@@ -3,10 +3,12 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 )
 
 // Command is the command line of the table; the tags are for kong.
@@ -41,10 +43,16 @@ func (c *Command) Main(ctx context.Context, out, errs io.Writer) (status int, er
 		o.Log = func(s string) { fmt.Fprintln(errs, s) }
 	}
 	var results []Result
+	var failed []error
 	for _, row := range rows {
 		res, err := row.Run(ctx, o)
 		if err != nil {
-			return 1, err
+			if ctx.Err() != nil {
+				return 1, err
+			}
+			fmt.Fprintln(errs, err)
+			failed = append(failed, errors.New(row.Name))
+			continue
 		}
 		if !res.OK {
 			status = 1
@@ -60,7 +68,25 @@ func (c *Command) Main(ctx context.Context, out, errs io.Writer) (status int, er
 	if c.All {
 		err = table(out, results)
 	}
+	if c.HTML != "" {
+		err = errors.Join(err, WriteReport(c.HTML, results, c.line(), time.Now()))
+	}
+	if len(failed) > 0 {
+		err = errors.Join(err, fmt.Errorf("not measured, since what came out was wrong: %w", errors.Join(failed...)))
+	}
 	return status, err
+}
+
+// line is the command as one would type it again.
+func (c *Command) line() string {
+	words := append([]string{"weft", "bench"}, c.Names...)
+	if c.All {
+		words = append(words, "--all")
+	}
+	if c.Small {
+		words = append(words, "--small")
+	}
+	return strings.Join(append(words, fmt.Sprintf("--runs %d", c.Runs)), " ")
 }
 
 func table(out io.Writer, results []Result) error {
@@ -70,14 +96,7 @@ func table(out io.Writer, results []Result) error {
 		row, _ := Find(res.Name)
 		for _, b := range row.Bars {
 			f := res.Details.Figures[b.Figure]
-			verdict := "met"
-			switch {
-			case f.Goal == "" || res.Details.Small:
-				verdict = ""
-			case !f.OK:
-				verdict = "MISSED"
-			}
-			fmt.Fprintf(w, "%s\t%s\t%.4g %s\t%s\t%s\t\n", res.Name, b.Figure, f.Value, f.Unit, f.Goal, verdict)
+			fmt.Fprintf(w, "%s\t%s\t%s %s\t%s\t%s\t\n", res.Name, b.Figure, digits(f.Value), f.Unit, f.Goal, strings.ReplaceAll(verdict(res, f), "missed", "MISSED"))
 		}
 	}
 	return w.Flush()

@@ -5,6 +5,7 @@ import "slices"
 // Rows is the table, in the order in which it is told. A row has a file of its own.
 var Rows = []Row{
 	tick100k,
+	gcLateness,
 	interest10k,
 	interest100k,
 	journal,
