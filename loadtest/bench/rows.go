@@ -12,6 +12,7 @@ var Rows = []Row{
 	plan,
 	siege,
 	shard5000,
+	crossing,
 	split400,
 	start,
 }
