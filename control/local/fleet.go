@@ -34,12 +34,19 @@ func newFleet(m *Mesh) *fleet {
 }
 
 // Inherited is what children get of our environment: nothing that they do not
-// need, least of all credentials.
+// need, least of all credentials. Where we serve profiles they do, too, each at
+// a port of its own.
 func Inherited(environ []string) []string {
-	return slices.DeleteFunc(slices.Clone(environ), func(v string) bool {
-		name, _, _ := strings.Cut(v, "=")
+	profiles := false
+	kept := slices.DeleteFunc(slices.Clone(environ), func(v string) bool {
+		name, value, _ := strings.Cut(v, "=")
+		profiles = profiles || name == "WEFT_PPROF" && value != ""
 		return !slices.Contains([]string{"PATH", "HOME", "TMPDIR", "TZ", "GODEBUG", "GORACE", "GOTRACEBACK", "GOCOVERDIR", "SystemRoot"}, name)
 	})
+	if profiles {
+		kept = append(kept, "WEFT_PPROF=127.0.0.1:0")
+	}
+	return kept
 }
 
 // Start implements launch.Launcher.

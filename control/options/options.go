@@ -41,7 +41,8 @@ type Process struct {
 	// an instance type. Instance is the cloud's name of it. Both may be empty.
 	Kind     string `env:"WEFT_KIND"`
 	Instance string `env:"WEFT_INSTANCE"`
-	// Pprof is the host:port of a listener for profiles; empty is none.
+	// Pprof is the host:port, on loopback, of a listener for profiles; empty is
+	// none. It is logged, so port 0 will do.
 	Pprof string `env:"WEFT_PPROF"`
 	// DrainTimeout is how long a process that was asked to leave may take.
 	DrainTimeout time.Duration `env:"WEFT_DRAIN_TIMEOUT" envDefault:"60s"`
@@ -163,8 +164,7 @@ func (o Process) Validate() error {
 		faults = append(faults, fault("WEFT_MACHINE", "ec2 on an instance that a launcher started, else empty", o.Machine))
 	}
 	if o.Pprof != "" {
-		_, err := checkAddress("WEFT_PPROF", o.Pprof)
-		faults = append(faults, err)
+		faults = append(faults, ProfileAddress(o.Pprof))
 	}
 	if o.DrainTimeout <= 0 || o.DrainTimeout > time.Hour {
 		faults = append(faults, fault("WEFT_DRAIN_TIMEOUT", "a duration above 0 and up to 1h, such as 60s", o.DrainTimeout.String()))
@@ -269,6 +269,16 @@ func checkAddress(name, address string) (host string, err error) {
 		return "", fault(name, "a host and a port, such as 127.0.0.1:7100 (port 0 takes a free one)", address)
 	}
 	return host, nil
+}
+
+// ProfileAddress reports what is wrong with a listener for profiles: they show
+// what a process knows, so they are for this machine only.
+func ProfileAddress(address string) error {
+	host, err := checkAddress("WEFT_PPROF", address)
+	if ip := net.ParseIP(host); err == nil && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		err = fault("WEFT_PPROF", "an address of the loopback interface, such as 127.0.0.1:6060; forward the port to reach it from elsewhere", address)
+	}
+	return err
 }
 
 // everywhere reports that host stands for every interface, at which nobody can be reached.

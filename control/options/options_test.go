@@ -59,6 +59,9 @@ func TestRefusals(t *testing.T) {
 		{"WEFT_LIFELINE_FD=1", []string{"WEFT_LIFELINE_FD", "from 3 on"}},
 		{"WEFT_MACHINE=gce", []string{"WEFT_MACHINE", `"gce"`, "ec2 on an instance"}},
 		{"WEFT_PPROF=6060", []string{"WEFT_PPROF", "host and a port"}},
+		{"WEFT_PPROF=:6060", []string{"WEFT_PPROF", "loopback"}},
+		{"WEFT_PPROF=0.0.0.0:6060", []string{"WEFT_PPROF", "loopback"}},
+		{"WEFT_PPROF=203.0.113.7:6060", []string{"WEFT_PPROF", "loopback"}},
 	} {
 		_, err := ReadGateway(base(c.set))
 		check(t, c.set, err, c.want)

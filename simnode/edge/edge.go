@@ -75,12 +75,13 @@ func withStore(ctx context.Context, o options.Process, invalid error, run func(*
 		return fmt.Errorf("cannot open the store (%w); check WEFT_STORE", err)
 	}
 	defer s.Close() //nolint:errcheck // the process ends
-	stopProfiles, err := profile(ctx, o.Pprof)
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	stopProfiles, err := Profiles(ctx, o.Pprof, log)
 	if err != nil {
 		return err
 	}
 	defer stopProfiles()
-	return run(newHost(ctx, s, drain, slog.New(slog.NewTextHandler(os.Stderr, nil))))
+	return run(newHost(ctx, s, drain, log))
 }
 
 func newHost(ctx context.Context, s store.Store, drain <-chan struct{}, log *slog.Logger) *host {

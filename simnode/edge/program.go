@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/pprof"
 	"os"
@@ -135,15 +136,20 @@ func watchLifeline(fd int) error {
 	return nil
 }
 
-// profile serves profiles at address, if there is one, until stop is called.
-func profile(ctx context.Context, address string) (stop func(), err error) {
+// Profiles serves profiles of this process at address, on loopback, until stop
+// is called, and logs where; nothing if address is empty. Errors are sentences.
+func Profiles(ctx context.Context, address string, log *slog.Logger) (stop func(), err error) {
 	if address == "" {
 		return func() {}, nil
+	}
+	if err := options.ProfileAddress(address); err != nil {
+		return nil, err
 	}
 	l, err := listen(ctx, "WEFT_PPROF", address)
 	if err != nil {
 		return nil, err
 	}
+	log.Info("profiles", "url", "http://"+l.Addr().String()+"/debug/pprof/")
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

@@ -6,12 +6,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
 	"github.com/alecthomas/kong"
 
 	measure "weft/loadtest/bench"
 	"weft/loadtest/stage"
+	"weft/simnode/edge"
 )
 
 // cli is the command line: each command is a file of its own.
@@ -30,6 +32,8 @@ type cli struct {
 	Version  version  `cmd:"" help:"Say which version this is."`
 	Simnode  child    `cmd:"" hidden:"" help:"Be a simulation node; told by its environment."`
 	Gateway  child    `cmd:"" hidden:"" help:"Be a gateway; told by its environment."`
+
+	Pprof string `env:"WEFT_PPROF" placeholder:"HOST:PORT" help:"Serve profiles of this process at this address of loopback, and those of each child at one that its log tells."`
 }
 
 // session is what a command works with.
@@ -84,10 +88,26 @@ func run(args []string, out, errs io.Writer) int {
 	}
 	ctx, release := stage.Interruptible(errs)
 	defer release()
+	stop, err := c.profiles(ctx, errs)
+	if err != nil {
+		fmt.Fprintln(errs, "weft:", err)
+		return exitUsage
+	}
+	defer stop()
 	s := &session{ctx: ctx, out: out, errs: errs}
 	if err := parsed.Run(s); err != nil {
 		fmt.Fprintln(errs, "weft:", err)
 		return max(s.status, exitFailed)
 	}
 	return s.status
+}
+
+// profiles serves profiles if that was asked for, and lets children know.
+func (c *cli) profiles(ctx context.Context, errs io.Writer) (stop func(), err error) {
+	if c.Pprof != "" {
+		if err := os.Setenv("WEFT_PPROF", c.Pprof); err != nil {
+			return nil, err
+		}
+	}
+	return edge.Profiles(ctx, c.Pprof, slog.New(slog.NewTextHandler(errs, nil)))
 }
