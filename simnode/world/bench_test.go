@@ -2,6 +2,7 @@ package world
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 
 	"weft/control/mesh"
@@ -125,5 +126,46 @@ func BenchmarkBurn(b *testing.B) {
 	var x uint64
 	for b.Loop() {
 		x = Burn(1000, x)
+	}
+}
+
+// BenchmarkZones ticks the zones of one node one after the other, and side by
+// side in goroutines that wait for each other: see docs/performance.md.
+func BenchmarkZones(b *testing.B) {
+	for _, load := range []struct {
+		name  string
+		zones int
+		make  func() *World
+	}{
+		{"4 zones of 25 players", 4, func() *World { return gather(25, 12*m) }},
+		{"4 zones of 250 players", 4, func() *World { return gather(250, 12*m) }},
+		{"4 zones of 1000 players", 4, func() *World { return gather(1000, 24*m) }},
+		{"4 zones of 25000 props", 4, func() *World { return rain(25_000, 300) }},
+	} {
+		for _, parallel := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/parallel=%v", load.name, parallel), func(b *testing.B) {
+				zones := make([]*World, load.zones)
+				for i := range zones {
+					zones[i] = load.make()
+				}
+				tick := mesh.Tick(0)
+				var all sync.WaitGroup
+				for b.Loop() {
+					tick++
+					for _, w := range zones {
+						step := func() {
+							steer(w, tick)
+							w.Step(tick, nil)
+						}
+						if parallel {
+							all.Go(step)
+						} else {
+							step()
+						}
+					}
+					all.Wait()
+				}
+			})
+		}
 	}
 }
