@@ -11,21 +11,22 @@ import (
 // client is a player: it walks about, picks things up, drops and throws them,
 // and keeps its own ledger of what was acknowledged.
 type client struct {
-	player  mesh.PlayerID
-	at      *proc // its gateway; nil while between two
-	id      process.ClientID
-	session uint64
-	welcome bool
-	next    uint32
-	open    []mesh.Event // not acknowledged
-	self    wire.Self
-	seen    map[uint32]wire.Enter
-	aboard  bool // as far as it was told
-	target  mesh.Vec
-	command mesh.Command
-	view    wire.View
-	saidAt  time.Duration // when the last message arrives: they come in order
-	ever    bool          // it was welcomed once: its body must exist
+	player    mesh.PlayerID
+	at        *proc // its gateway; nil while between two
+	id        process.ClientID
+	session   uint64
+	welcome   bool
+	welcomeAt time.Duration
+	next      uint32
+	open      []mesh.Event // not acknowledged
+	self      wire.Self
+	seen      map[uint32]wire.Enter
+	aboard    bool // as far as it was told
+	target    mesh.Vec
+	command   mesh.Command
+	view      wire.View
+	saidAt    time.Duration // when the last message arrives: they come in order
+	ever      bool          // it was welcomed once: its body must exist
 
 	ledger map[uint32]entry
 }
@@ -112,7 +113,7 @@ func (s *Sim) toClient(p *proc, e *process.Effect) {
 	}
 	switch m := m.(type) {
 	case *wire.Welcome:
-		c.session, c.welcome, c.ever = m.Session, true, true
+		c.session, c.welcome, c.ever, c.welcomeAt = m.Session, true, true, s.now
 		if m.LastEvent+1 > c.next {
 			s.fail("player %d is told event %d, it has sent %d", c.player, m.LastEvent, c.next-1)
 		}

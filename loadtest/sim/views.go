@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"time"
+
 	"weft/control/mesh"
 	"weft/simnode/node"
 )
@@ -11,12 +13,16 @@ const (
 	// seenExactly is how far from its place something that stands may be shown,
 	// along an axis: views round to 1/16 m.
 	seenExactly = mesh.UnitsPerMeter / 8
+	// seenAfter is how long a client may have been in, or an entity where it is,
+	// without being looked at: what is far is told every two seconds.
+	seenAfter = 5 * time.Second
 )
 
 // views: after ten seconds in which no player moved, every client that is in sees
 // its own body as it is, everything near it, and nothing that is not so.
 func (c *checker) views() {
 	truth := map[mesh.EntityID]mesh.Entity{}
+	late := c.s.shard.TickAt(c.s.wall().Add(-seenAfter))
 	for _, p := range c.s.live(mesh.RoleNode) {
 		p.node.Inspect(func(z node.ZoneView) {
 			if rec, err := c.s.store.Zone(ctx, z.ID); err != nil || rec.Epoch != z.Epoch || !z.Open {
@@ -31,10 +37,10 @@ func (c *checker) views() {
 		})
 	}
 	for _, cl := range c.s.clients {
-		if cl.at == nil || !cl.welcome {
+		me, ok := truth[mesh.PlayerEntity(cl.player)]
+		if cl.at == nil || !cl.welcome || cl.welcomeAt > c.s.now-seenAfter || me.Placed > late {
 			continue
 		}
-		me, ok := truth[mesh.PlayerEntity(cl.player)]
 		if !ok || me.Vel == (mesh.Vec{}) && cl.self.Pos != me.Pos || cl.self.Hop != me.Hop || cl.self.Held != me.Held || cl.self.Health != me.Health {
 			c.s.fail("player %d is told that it stands at %v with %x at hop %d, and is at %v with %x at hop %d",
 				cl.player, cl.self.Pos, uint64(cl.self.Held), cl.self.Hop, me.Pos, uint64(me.Held), me.Hop)
@@ -45,6 +51,9 @@ func (c *checker) views() {
 			e := cl.seen[h]
 			seen[e.ID] = true
 			t, ok := truth[e.ID]
+			if t.Placed > late {
+				continue
+			}
 			off := e.Pos.Sub(t.Pos)
 			if !ok || e.Hop != t.Hop || e.Carrier != t.Carrier || t.Vel == (mesh.Vec{}) && max(abs(off.X), abs(off.Y), abs(off.Z)) > seenExactly {
 				c.s.fail("player %d sees %x at %v, hop %d, carried by %x; it is there %v at %v, hop %d, carried by %x",
@@ -53,7 +62,7 @@ func (c *checker) views() {
 			}
 		}
 		for _, id := range sorted(truth) {
-			if t := truth[id]; id != me.ID && !seen[id] && t.Pos.Dist2(me.Pos) < seenWithin*seenWithin {
+			if t := truth[id]; id != me.ID && !seen[id] && t.Placed <= late && t.Pos.Dist2(me.Pos) < seenWithin*seenWithin {
 				c.s.fail("player %d at %v does not see %x at %v", cl.player, me.Pos, uint64(id), t.Pos)
 				return
 			}
