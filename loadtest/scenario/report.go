@@ -184,9 +184,13 @@ type Cloud struct {
 	// PlanEmpty: a second plan found nothing to do. Destroyed: nothing is left.
 	PlanEmpty bool `json:"plan_empty"`
 	Destroyed bool `json:"destroyed"`
-	// Invocations and ColdStartMS (of the last start) are by function.
-	Invocations map[string]int64   `json:"invocations"`
-	ColdStartMS map[string]float64 `json:"cold_start_ms"`
+	// By function: how often it was called; the last time that a process was
+	// started for it, until it asked for work, and what its first work then took;
+	// and how large its archive is.
+	Invocations   map[string]int64   `json:"invocations"`
+	ColdStartMS   map[string]float64 `json:"cold_start_ms"`
+	FirstInvokeMS map[string]float64 `json:"first_invoke_ms"`
+	ZipBytes      map[string]int64   `json:"zip_bytes"`
 	// GivenUp are events and records that a function failed on until the last try.
 	GivenUp           int64 `json:"given_up"`
 	TasksLaunched     int   `json:"tasks_launched"`

@@ -139,7 +139,7 @@ func account(report *scenario.Report, c *cloud.Cloud, launcher string) error {
 	}
 	report.Cloud = &scenario.Cloud{
 		Emulator: f.Emulator, Resources: f.Resources, PlanEmpty: f.PlanEmpty, Destroyed: len(f.Left) == 0,
-		Invocations: f.Invocations, ColdStartMS: f.ColdStartMS, GivenUp: f.GivenUp,
+		Invocations: f.Invocations, ColdStartMS: f.ColdStartMS, FirstInvokeMS: f.FirstInvokeMS, ZipBytes: f.ZipBytes, GivenUp: f.GivenUp,
 		TasksLaunched: f.TasksLaunched, InstancesLaunched: f.InstancesLaunched, TasksLeft: f.TasksLeft,
 	}
 	report.Cost = &scenario.Cost{
@@ -157,6 +157,9 @@ func account(report *scenario.Report, c *cloud.Cloud, launcher string) error {
 		if strings.Contains(launcher, name) {
 			verdict("cloud: launched by "+name+" >= 2", n >= 2, n)
 		}
+	}
+	for _, name := range provision.Functions {
+		verdict("cloud.zip_bytes."+name+" <= 8388608", f.ZipBytes[name] > 0 && f.ZipBytes[name] <= 8<<20, f.ZipBytes[name])
 	}
 	if f.Emulator == cloud.Moto { // another emulator runs them itself
 		for _, name := range []string{"replan", "join"} {

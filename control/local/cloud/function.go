@@ -46,6 +46,7 @@ type function struct {
 	calls, faults atomic.Int64
 	micros        atomic.Int64 // of all calls
 	coldMicros    atomic.Int64 // of the last start
+	firstMicros   atomic.Int64 // of the first call after it
 }
 
 // sandbox is one process of a function.
@@ -53,6 +54,7 @@ type sandbox struct {
 	f      *function
 	id     mesh.NodeID
 	api    *runtimeAPI
+	fresh  bool // nothing was asked of it yet
 	exited chan struct{}
 	err    error // of the exit; read after exited
 }
@@ -100,8 +102,13 @@ func (f *function) call(ctx context.Context, id string, event []byte) ([]byte, e
 		s.end()
 		return nil, errors.New("it asked for no work")
 	}
+	began, fresh := time.Now(), s.fresh
+	s.fresh = false
 	select {
 	case o := <-i.answer:
+		if fresh {
+			f.firstMicros.Store(time.Since(began).Microseconds())
+		}
 		f.mu.Lock()
 		f.idle = append(f.idle, s)
 		f.mu.Unlock()
@@ -139,7 +146,7 @@ func (f *function) sandbox(ctx context.Context) (*sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sandbox{f: f, id: id, api: api, exited: make(chan struct{})}
+	s := &sandbox{f: f, id: id, api: api, exited: make(chan struct{}), fresh: true}
 	began := time.Now()
 	f.sandboxes.Store(id, s)
 	_, err = f.launcher.Start(ctx, launch.Spec{
