@@ -154,7 +154,7 @@ func (n *Node) markDurable(z *zone, number uint64) {
 	}
 	n.holdImpacts(z, blows)
 	for _, a := range m.waiting {
-		if n.bodies[a.Player] == z {
+		if n.bodies[a.Player] == z.id {
 			n.onAct(a.Gateway, a) // its target has left, not its player
 		} else {
 			n.forward(m.to, a)
@@ -177,7 +177,7 @@ func (z *zone) left(n *Node, id mesh.EntityID, to mesh.ZoneID) {
 	}
 	delete(z.attended, p)
 	delete(z.picks, p)
-	if n.bodies[p] == z {
+	if n.bodies[p] == z.id {
 		delete(n.bodies, p)
 	}
 	n.left[p] = forwarding{to, n.tick + forwardTicks}

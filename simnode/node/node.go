@@ -62,8 +62,8 @@ type Node struct {
 	zones   []*zone   // by id
 	sources []*source // by zone
 	former  map[mesh.ZoneID]former
-	peers   []*peer // by id
-	bodies  map[mesh.PlayerID]*zone
+	peers   []*peer                       // by id
+	bodies  map[mesh.PlayerID]mesh.ZoneID // without pointers: millions sleep, and collections pass them by
 	left    map[mesh.PlayerID]forwarding
 	early   []early
 
@@ -127,7 +127,7 @@ func New(cfg Config, self mesh.Process, rules world.Rules) *Node {
 	self.State = mesh.Ready
 	return &Node{
 		cfg: cfg, self: self, rules: rules,
-		bodies: map[mesh.PlayerID]*zone{},
+		bodies: map[mesh.PlayerID]mesh.ZoneID{},
 		left:   map[mesh.PlayerID]forwarding{},
 		former: map[mesh.ZoneID]former{},
 		acks:   map[uint64]ack{},
@@ -277,6 +277,9 @@ func (n *Node) zone(id mesh.ZoneID) *zone {
 	}
 	return n.zones[i]
 }
+
+// home returns the zone that has the player's body, or nil.
+func (n *Node) home(p mesh.PlayerID) *zone { return n.zone(n.bodies[p]) }
 
 func (n *Node) openZoneByID(id mesh.ZoneID) *zone {
 	if z := n.zone(id); z != nil && z.auth.Open() {

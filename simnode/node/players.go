@@ -13,7 +13,7 @@ import (
 // onLogin lets a session control its player's body, if the body is here. The
 // cradle bears who was never born.
 func (n *Node) onLogin(from mesh.NodeID, m *wire.Login) {
-	if z := n.bodies[m.Player]; z != nil {
+	if z := n.home(m.Player); z != nil {
 		n.login(z, from, m)
 		return
 	}
@@ -88,7 +88,7 @@ func (n *Node) wake(z *zone, e mesh.Entity, gateway mesh.NodeID) {
 
 // onLogout lets a body stand for a while, or logs it out at once.
 func (n *Node) onLogout(m *wire.Logout) {
-	z := n.bodies[m.Player]
+	z := n.home(m.Player)
 	if z == nil {
 		return
 	}
@@ -155,7 +155,7 @@ func (n *Node) minders(z *zone) {
 // ranges were checked where the client came in; the rules bound them again.
 func (n *Node) onInputs(m *wire.Inputs) {
 	for _, in := range m.Inputs {
-		z := n.bodies[in.Player]
+		z := n.home(in.Player)
 		if z == nil {
 			continue // it has crossed: the gateway will see, and say it there
 		}
@@ -184,7 +184,7 @@ func (n *Node) onAct(from mesh.NodeID, m *wire.Act) {
 	if m.Gateway == "" {
 		m.Gateway = from
 	}
-	z := n.bodies[m.Player]
+	z := n.home(m.Player)
 	if z == nil {
 		if f, ok := n.left[m.Player]; ok {
 			n.forward(f.to, m)

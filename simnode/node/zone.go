@@ -170,7 +170,7 @@ func (n *Node) dropZone(z *zone) {
 	n.zones = slices.DeleteFunc(n.zones, func(y *zone) bool { return y == z })
 	n.work = slices.DeleteFunc(n.work, func(w work) bool { return w.zone == z })
 	maps.DeleteFunc(n.acks, func(_ uint64, a ack) bool { return a.zone == z })
-	maps.DeleteFunc(n.bodies, func(_ mesh.PlayerID, y *zone) bool { return y == z })
+	maps.DeleteFunc(n.bodies, func(_ mesh.PlayerID, at mesh.ZoneID) bool { return at == z.id })
 	n.chooseSources()
 }
 
@@ -234,7 +234,7 @@ func (n *Node) install(z *zone, e mesh.Entity) {
 	z.widen(n, e.Pose)
 	z.world.Put(e)
 	if p := e.ID.Player(); p != 0 {
-		n.bodies[p] = z
+		n.bodies[p] = z.id
 		delete(n.left, p)
 		if e.Flags&mesh.Asleep == 0 {
 			z.attended[p] = attendance{gateway: z.attended[p].gateway, at: n.tick}
