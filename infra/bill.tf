@@ -14,10 +14,19 @@ resource "aws_lambda_function" "bill" {
   tags             = local.tags
 
   environment {
-    variables = local.function_environment
+    variables = merge(local.function_environment, { WEFT_STANDING = local.standing })
   }
 
   depends_on = [aws_cloudwatch_log_group.bill, aws_iam_role_policy.bill]
+}
+
+# What costs by the month whoever plays: keys, secrets, metrics of our own, and
+# alarms: two for each function, one for each table, and replan's lateness.
+locals {
+  own_metrics = distinct(flatten([for body in values(module.dashboards.bodies) : [for w in jsondecode(body).widgets : [
+    for m in try(w.properties.metrics, []) : m[1] if length(m) > 1 && m[0] == "Weft"
+  ]]]))
+  standing = join("/", [1, 1, length(local.own_metrics), 2 * length(local.functions) + length(local.throttled) + 1])
 }
 
 resource "aws_iam_role" "bill" {

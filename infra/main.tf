@@ -8,6 +8,8 @@ locals {
   prefix      = "weft-${var.env}"
   mesh_port   = 7400
   client_port = 7443
+  functions   = ["replan", "sweep", "drain", "join", "bill"]
+  throttled   = { data = module.tables.data.name, control = module.tables.control.name }
   account     = data.aws_caller_identity.me.account_id
   arn         = "arn:${data.aws_partition.here.partition}"
   tags = {
@@ -162,7 +164,7 @@ module "dashboards" {
   env       = var.env
   shard     = var.shard
   tables    = { data = module.tables.data.name, control = module.tables.control.name }
-  functions = ["replan", "sweep", "drain", "join", "bill"]
+  functions = local.functions
 }
 
 # The shard's key: by it processes know each other and tickets are sealed. It is
@@ -198,7 +200,7 @@ resource "aws_sns_topic_subscription" "alarms" {
 
 # Writers who are refused because a partition is too hot say so here first.
 resource "aws_cloudwatch_metric_alarm" "throttled" {
-  for_each = { data = module.tables.data.name, control = module.tables.control.name }
+  for_each = local.throttled
 
   alarm_name          = "${local.prefix}-${each.key}-throttled"
   alarm_description   = "Table ${each.value} refuses writes: one partition takes 1,000 units a second. Look for a hot zone with weft status."

@@ -52,6 +52,21 @@ type Function struct {
 	// NodeSize and GatewaySize are CPU units and MiB of the tasks.
 	NodeSize    Size `env:"WEFT_NODE_SIZE" envDefault:"1024/2048"`
 	GatewaySize Size `env:"WEFT_GATEWAY_SIZE" envDefault:"512/1024"`
+	// Standing are the keys, secrets, metrics and alarms of the deployment, which
+	// cost by the month.
+	Standing Standing `env:"WEFT_STANDING" envDefault:"0/0/0/0"`
+}
+
+// Standing is written as four numbers, such as 1/1/19/13.
+type Standing cost.Standing
+
+// UnmarshalText reads the four numbers.
+func (s *Standing) UnmarshalText(text []byte) error {
+	var rest string
+	if n, _ := fmt.Sscanf(string(text)+" .", "%d/%d/%d/%d %s", &s.Keys, &s.Secrets, &s.Metrics, &s.Alarms, &rest); n != 5 || rest != "." || min(s.Keys, s.Secrets, s.Metrics, s.Alarms) < 0 {
+		return errors.New("how many keys, secrets, metrics and alarms there are, such as 1/1/19/13")
+	}
+	return nil
 }
 
 // Size is that of a task on Fargate.

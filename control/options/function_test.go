@@ -15,13 +15,16 @@ func function(set ...string) []string {
 }
 
 func TestFunction(t *testing.T) {
-	o, err := ReadFunction(function("WEFT_SLEEP_AFTER=7m", "WEFT_MAX_NODES=3", "WEFT_MAX_GATEWAYS=1", "WEFT_NODE_SIZE=2048/4096", `WEFT_PRICES={"egress_gb":0.01}`), "WEFT_LAUNCHER", "WEFT_SHARD_KEY_SECRET")
+	o, err := ReadFunction(function("WEFT_SLEEP_AFTER=7m", "WEFT_MAX_NODES=3", "WEFT_MAX_GATEWAYS=1", "WEFT_NODE_SIZE=2048/4096", "WEFT_STANDING=1/2/3/4", `WEFT_PRICES={"egress_gb":0.01}`), "WEFT_LAUNCHER", "WEFT_SHARD_KEY_SECRET")
 	if err != nil {
 		t.Fatal(err)
 	}
 	prefix, region, err := o.Tables()
 	if prefix != "weft-dev" || region != "eu-central-1" || err != nil {
 		t.Errorf("%q in %q, %v", prefix, region, err)
+	}
+	if s := cost.Standing(o.Standing); s != (cost.Standing{Keys: 1, Secrets: 2, Metrics: 3, Alarms: 4}) {
+		t.Errorf("%+v", s)
 	}
 	c := o.Planner()
 	if c.SleepAfter != 7*time.Minute || c.Fleet.MaxNodes != 3 || c.Fleet.MaxGateways != 1 || c.Fleet.MinGateways != 1 || c.NodeActors != 250 || c.Cooldown != time.Minute {
@@ -59,6 +62,8 @@ func TestFunctionRefusals(t *testing.T) {
 		{"WEFT_COOLDOWN=-1s", []string{"cooldown is -1s"}},
 		{"WEFT_SLEEP_AFTER=1s", []string{"sleep after is 1s"}},
 		{"WEFT_PRICES={", []string{"WEFT_PRICES"}},
+		{"WEFT_STANDING=1/1/19", []string{"WEFT_STANDING", "1/1/19/13"}},
+		{"WEFT_STANDING=1/1/19/-1", []string{"WEFT_STANDING"}},
 		{"WEFT_NODE_SIZE=1024", []string{"WEFT_NODE_SIZE", "1024/2048"}},
 		{"WEFT_NODE_SIZE=1/2/3", []string{"WEFT_NODE_SIZE"}},
 		{"WEFT_GATEWAY_SIZE=0/5", []string{"WEFT_GATEWAY_SIZE"}},

@@ -94,6 +94,9 @@ type Gateway struct {
 	Clients int `env:"WEFT_GATEWAY_CLIENTS" envDefault:"2000"`
 	// ViewHz is how many views a second a client is sent at the most; 0 is one a tick.
 	ViewHz int `env:"WEFT_VIEW_HZ" envDefault:"0"`
+	// ViewNear is how many of a client's nearest it is told of in each view; 0 is
+	// the gateway's own choice.
+	ViewNear int `env:"WEFT_VIEW_NEAR" envDefault:"0"`
 }
 
 // How a gateway speaks with clients.
@@ -209,7 +212,7 @@ func (o Node) Validate() error {
 
 // Validate reports everything that is wrong with o.
 func (o Gateway) Validate() error {
-	faults := []error{o.Process.Validate(), within("WEFT_GATEWAY_CLIENTS", "clients", o.Clients, 1, 100_000), within("WEFT_VIEW_HZ", "views a second", o.ViewHz, 0, 1000)}
+	faults := []error{o.Process.Validate(), within("WEFT_GATEWAY_CLIENTS", "clients", o.Clients, 1, 100_000), within("WEFT_VIEW_HZ", "views a second", o.ViewHz, 0, 1000), within("WEFT_VIEW_NEAR", "entities", o.ViewNear, 0, 2000)}
 	if o.ClientTLS != "" && !slices.Contains([]string{TLSOff, TLSPinned, TLSBehind, TLSCertificate}, o.ClientTLS) {
 		faults = append(faults, fault("WEFT_CLIENT_TLS", "off, pinned, behind or certificate", o.ClientTLS))
 	}
@@ -350,6 +353,7 @@ var meanings = map[string]string{
 
 	"WEFT_LAUNCHER":         "the URL of what runs nodes and gateways, ecs://… or ec2://…",
 	"WEFT_SHARD_KEY_SECRET": "the name or ARN of the secret that holds the shard's key, 64 hexadecimal digits",
+	"WEFT_STANDING":         "how many keys, secrets, metrics and alarms there are, such as 1/1/19/13",
 	"WEFT_NODE_SIZE":        "CPU units and MiB of a node's task, such as 1024/2048",
 	"WEFT_GATEWAY_SIZE":     "CPU units and MiB of a gateway's task, such as 512/1024",
 }

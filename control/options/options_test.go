@@ -51,6 +51,9 @@ func TestRefusals(t *testing.T) {
 		{"WEFT_STORE=", []string{"WEFT_STORE", "not set", "URL"}},
 		{"WEFT_NODE_ID=a b", []string{"WEFT_NODE_ID", `"a b"`, "printable"}},
 		{"WEFT_CLIENT_LISTEN=:0", []string{"WEFT_CLIENT_ADVERTISE", "every interface"}},
+		{"WEFT_CLIENT_TLS=yes", []string{"WEFT_CLIENT_TLS", `"yes"`, "pinned"}},
+		{"WEFT_CLIENT_TLS=certificate", []string{"WEFT_CLIENT_CERTIFICATE is not set"}},
+		{"WEFT_CLIENT_CERTIFICATE=zzzz", []string{"WEFT_CLIENT_CERTIFICATE", "with WEFT_CLIENT_TLS=certificate"}},
 		{"WEFT_CLIENT_ADVERTISE=http://x", []string{"WEFT_CLIENT_ADVERTISE", "ws://"}},
 		{"WEFT_GATEWAY_CLIENTS=0", []string{"WEFT_GATEWAY_CLIENTS", `"0"`, "1 to 100000 clients"}},
 		{"WEFT_GATEWAY_CLIENTS=many", []string{"WEFT_GATEWAY_CLIENTS", `"many"`, "whole number"}},
@@ -82,6 +85,12 @@ func TestRefusals(t *testing.T) {
 	} {
 		_, err := ReadNode(base(c.set))
 		check(t, c.set, err, c.want)
+	}
+	if _, err := ReadGateway(base("WEFT_CLIENT_TLS=pinned", "WEFT_CLIENT_ADVERTISE=ws://play.example/")); err == nil || !strings.Contains(err.Error(), "a wss:// URL, since WEFT_CLIENT_TLS is pinned") {
+		t.Errorf("ws:// with TLS: %v", err)
+	}
+	if g, err := ReadGateway(base("WEFT_CLIENT_TLS=certificate", "WEFT_CLIENT_CERTIFICATE=zzzz", "WEFT_CLIENT_ADVERTISE=wss://metadata.play.example:7443/")); err != nil || strings.Contains(fmt.Sprintf("%v %+v %q", g, g, g.ClientCertificate), "zzzz") {
+		t.Errorf("%v: %v", err, g)
 	}
 	_, err := ReadNode(nil)
 	check(t, "nothing", err, []string{"WEFT_STORE is not set", "WEFT_SHARD_KEY is not set"})

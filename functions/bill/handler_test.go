@@ -21,6 +21,8 @@ import (
 	"weft/functions/internal/shard"
 )
 
+var standing = cost.Standing{Keys: 1, Secrets: 1, Metrics: 19, Alarms: 13}
+
 func TestAnHour(t *testing.T) {
 	now := time.Date(2026, 11, 22, 21, 0, 3, 0, time.UTC)
 	out := &bytes.Buffer{}

@@ -15,10 +15,6 @@ import (
 
 func main() { shard.Main(open) }
 
-// standing is what infra/ makes that costs by the month: the tables' key, the
-// shard's secret, the metrics of these functions and the alarms.
-var standing = cost.Standing{Keys: 1, Secrets: 1, Metrics: 19, Alarms: 13}
-
 func open(ctx context.Context) (*shard.Shard, func(context.Context, json.RawMessage) (summary, error), error) {
 	s, err := shard.Open(ctx)
 	if err != nil {
@@ -34,6 +30,6 @@ func open(ctx context.Context) (*shard.Shard, func(context.Context, json.RawMess
 	}
 	return s, (&handler{s, bill.Config{
 		Prices: prices, Shard: s.Options.Shard, Env: s.Options.Env, Machine: s.Options.Machine,
-		FunctionGB: float64(megabytes) / 1024, Standing: standing,
+		FunctionGB: float64(megabytes) / 1024, Standing: cost.Standing(s.Options.Standing),
 	}}).handle, nil
 }

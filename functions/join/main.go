@@ -10,9 +10,11 @@
 // is none, ticket.JoinToken of the shard's key. A URL whose auth type is AWS_IAM
 // has its requests signed instead; then the token may be left out. The answers:
 //
-//	200  {"gateways": ["wss://…", "wss://…"], "ticket": "v4.local.…", "expires_unix_milli": …}
+//	200  {"gateways": ["wss://…/#sha256=…", "wss://…"], "ticket": "v4.local.…", "expires_unix_milli": …}
 //	202  {"place": 1, "retry_after_seconds": 5, "why": "…"}, Retry-After: 5
 //	4xx, 503  {"error": "…"}
+//
+// What a gateway's address says behind # names its key; see simnode/pin.
 package main
 
 import (

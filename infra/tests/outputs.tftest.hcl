@@ -174,6 +174,16 @@ run "functions" {
   }
 }
 
+# bill is told what stands; it cannot count by itself.
+run "standing" {
+  assert {
+    condition = aws_lambda_function.bill.environment[0].variables.WEFT_STANDING == join("/", [1, 1, 19, sum([for alarms in [
+      aws_cloudwatch_metric_alarm.throttled, aws_cloudwatch_metric_alarm.replan, aws_cloudwatch_metric_alarm.sweep, aws_cloudwatch_metric_alarm.drain, aws_cloudwatch_metric_alarm.join, aws_cloudwatch_metric_alarm.bill,
+    ] : length(alarms)]) + 1])
+    error_message = "bill counts other metrics or alarms than there are."
+  }
+}
+
 # Each custom metric is billed by name and dimension set.
 run "dashboards" {
   module {
