@@ -55,10 +55,11 @@ type zone struct {
 
 	poseRequest uint64 // the one outstanding, or 0
 	poseDue     mesh.Tick
-	kept        []byte    // the poses that the store was last asked to keep
-	keptTick    mesh.Tick // of kept
-	keptSure    bool      // and it answered, so that it has them
-	laidDown    bool      // the store has the poses as they were at the last look
+	lain        []mesh.Pose // by slot: an item that was found to lie at its durable place
+	kept        []byte      // the poses that the store was last asked to keep
+	keptTick    mesh.Tick   // of kept
+	keptSure    bool        // and it answered, so that it has them
+	laidDown    bool        // the store has the poses as they were at the last look
 	strays      []mesh.EntityID
 	group       []mesh.EntityID
 }
@@ -416,14 +417,26 @@ func (n *Node) keepPoses(z *zone, resting bool) {
 const maxStoredPoses = 6000
 
 // strayPoses returns what has moved from its durable place, and the latest tick
-// of these places: poses before it do not count.
+// of these places: poses before it do not count. An item that was found to lie
+// at its durable place, and has not moved, needs no look again: wherever one
+// comes to rest is journaled.
 func (z *zone) strayPoses() (moved []mesh.Pose, placed mesh.Tick) {
-	for _, p := range z.poses {
+	if n := len(z.poses) - len(z.lain); n > 0 {
+		z.lain = append(z.lain, make([]mesh.Pose, n)...)
+	}
+	for i, p := range z.poses {
 		if p.Flags&mesh.Outbound != 0 || p.Carrier != 0 && p.ID.Layer() == mesh.Props || len(moved) == maxStoredPoses {
 			continue
 		}
+		lies := p.ID.Kind() == mesh.KindItem && p.Flags&mesh.Flying == 0
+		if lies && z.lain[i] == p {
+			continue
+		}
+		z.lain[i] = mesh.Pose{}
 		if e, ok := z.auth.Durable(p.ID); ok && e.Hop == p.Hop && (e.Pos != p.Pos || e.Vel != p.Vel || e.Health != p.Health) {
 			moved, placed = append(moved, p), max(placed, e.Placed)
+		} else if ok && lies && e.Hop == p.Hop {
+			z.lain[i] = p
 		}
 	}
 	return moved, placed
