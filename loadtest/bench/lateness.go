@@ -234,8 +234,8 @@ func give(ctx context.Context, s *natsstore.Store, layout mesh.Layout, chunks []
 	return errors.New("the node did not make itself known")
 }
 
-// opened waits until the node reports the zone open with everyone in it, and
-// its first snapshot, which it makes at once, is out of its reports.
+// opened waits until the node reports the zone open with everyone in it and, to
+// settle, until its first snapshot, of its seal alone, is out of its reports.
 func opened(ctx context.Context, s *natsstore.Store, want mesh.ZoneLoad, settle bool) error {
 	open, position := 0, int64(-1)
 	for range 600 {
@@ -252,7 +252,7 @@ func opened(ctx context.Context, s *natsstore.Store, want mesh.ZoneLoad, settle 
 		}
 		position = rec.Pointer.Position
 		if len(reports) == 1 && len(reports[0].Zones) == 1 {
-			if z := reports[0].Zones[0]; z.Open && z.Actors == want.Actors && z.Asleep == want.Asleep && position >= 0 {
+			if z := reports[0].Zones[0]; z.Open && z.Actors == want.Actors && z.Asleep == want.Asleep && (position >= 0 || !settle) {
 				if open++; open >= 60 || !settle {
 					return nil
 				}
