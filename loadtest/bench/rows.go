@@ -4,6 +4,10 @@ import "slices"
 
 // Rows is the table, in the order in which it is told. A row has a file of its own.
 var Rows = []Row{
+	room800all,
+	room2000,
+	idle2000,
+	connMemory,
 	tick100k,
 	gcLateness,
 	interest10k,

@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"weft/control/options"
 	"weft/control/store"
 	"weft/control/store/storeurl"
+	"weft/simnode/edge"
 )
 
 // Address is what another process of this machine needs to play on a mesh.
@@ -30,6 +32,7 @@ func (m Mesh) Address() Address {
 // a process of their own. Close gives the store back.
 type Guest struct {
 	store   store.Store
+	world   local.World
 	tickets func(mesh.PlayerID, []mesh.NodeID) string
 	end     func(context.Context) error
 
@@ -54,7 +57,7 @@ func Visit(ctx context.Context, a Address, end func(context.Context) error) (*Gu
 		return nil, errors.Join(err, s.Close())
 	}
 	w.Shard = layout.Shard
-	g := &Guest{store: s, end: end}
+	g := &Guest{store: s, world: w, end: end}
 	if g.tickets, err = tickets(w); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -91,6 +94,15 @@ func (g *Guest) Join(player mesh.PlayerID) (urls []string, ticket string, err er
 		urls, ids = append(urls, p.ClientURL), append(ids, p.ID)
 	}
 	return urls, g.tickets(player, ids), nil
+}
+
+// Shard returns the shard that is played.
+func (g *Guest) Shard() mesh.Shard { return g.world.Shard }
+
+// Watch returns what is seen of the whole world, from now until ctx ends. Wait
+// for that.
+func (g *Guest) Watch(ctx context.Context) (*edge.Observer, error) {
+	return edge.Observe(ctx, g.store, g.world.Key, slog.New(slog.DiscardHandler))
 }
 
 // Store implements run.Mesh.

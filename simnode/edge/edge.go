@@ -186,6 +186,9 @@ func (h *host) runGateway(o options.Gateway) error {
 	if o.ViewHz > 0 {
 		cfg.ViewEveryTicks = max(uint64(layout.Shard.TickHz)/uint64(o.ViewHz), 1)
 	}
+	if o.ViewNear > 0 {
+		cfg = cfg.WithNear(o.ViewNear)
+	}
 	s, err := h.newService(o.Process, gateway.New(cfg, self), self, layout)
 	if err != nil {
 		return err

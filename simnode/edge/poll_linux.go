@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -20,6 +21,7 @@ type poller struct {
 
 	mu    sync.Mutex
 	conns []*polled // by descriptor
+	ended bool      // run has closed them
 }
 
 // polled is one connection. Only the poller closes it, under its lock.
@@ -99,7 +101,12 @@ func (o *polled) serve(c *client, receive func(*client, []byte) (time.Duration, 
 		p.conns = append(p.conns, make([]*polled, 256)...)
 	}
 	p.conns[o.fd] = o
+	ended := p.ended
 	p.mu.Unlock()
+	if ended {
+		o.close()
+		return
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, o.fd, o.event()); err != nil {
@@ -207,7 +214,8 @@ func (p *poller) run(ctx context.Context) {
 		}
 	}
 	p.mu.Lock()
-	all := p.conns
+	p.ended = true
+	all := slices.Clone(p.conns)
 	p.mu.Unlock()
 	for _, o := range all {
 		if o != nil {

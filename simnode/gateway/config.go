@@ -79,6 +79,13 @@ func DefaultConfig(maxClients int) Config {
 	}
 }
 
+// WithNear returns c with NearCount n, at most 2,000, and a budget that holds them.
+func (c Config) WithNear(n int) Config {
+	c.NearCount = n
+	c.ViewBudgetBytes = max(c.ViewBudgetBytes, headBytes+n*maxMoveBytes)
+	return c
+}
+
 // ErrConfig is wrapped by what Validate finds.
 var ErrConfig = errors.New("invalid gateway configuration")
 
