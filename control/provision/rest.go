@@ -58,6 +58,20 @@ func Rest(ctx context.Context, f Fleet, patience time.Duration, say func(string)
 	}
 }
 
+// Empty is what comes before Stack.Destroy: Rest and, if the deployed functions
+// sweep, AwaitBare, each with that patience. It returns what is left.
+func Empty(ctx context.Context, f Fleet, patience time.Duration, swept bool, say func(string)) (left []string, err error) {
+	left, err = Rest(ctx, f, patience, say)
+	if err != nil || len(left) > 0 || !swept {
+		return left, err
+	}
+	bare, err := AwaitBare(ctx, f, patience, say)
+	if err == nil && !bare {
+		left = []string{"machines that no record names, or function sweep does not run"}
+	}
+	return left, err
+}
+
 // AwaitBare waits, after Rest, until a sweep of the deployed functions has found
 // that nothing of the world runs or is kept ready, also what no record names, such
 // as instances of the warm pool. It reports whether one did before patience was over.

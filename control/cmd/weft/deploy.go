@@ -306,13 +306,7 @@ func (d *destroy) rest(s *session, url string, swept bool) error {
 		return err
 	}
 	s.say("stopping the world")
-	running, err := provision.Rest(s.ctx, st, d.Patience, s.say)
-	if err == nil && len(running) == 0 && swept {
-		bare := false
-		if bare, err = provision.AwaitBare(s.ctx, st, d.Patience, s.say); err == nil && !bare {
-			running = []string{"machines that no record names, or function sweep does not run"}
-		}
-	}
+	running, err := provision.Empty(s.ctx, st, d.Patience, swept, s.say)
 	err = errors.Join(err, st.Close())
 	switch {
 	case s.ctx.Err() != nil:

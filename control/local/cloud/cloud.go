@@ -407,7 +407,7 @@ func (c *Cloud) Stop(ctx context.Context) error {
 }
 
 func (c *Cloud) rest(ctx context.Context) error {
-	left, err := provision.Rest(ctx, c.store, restPatience, c.cfg.Say)
+	left, err := provision.Empty(ctx, c.store, restPatience, true, c.cfg.Say) // as weft destroy does
 	if err != nil {
 		return err
 	}
@@ -427,13 +427,6 @@ func (c *Cloud) rest(ctx context.Context) error {
 			}
 		}
 	}
-	if c.host != nil && len(left) == 0 { // else LocalStack sweeps
-		patient, cancel := context.WithTimeout(ctx, restPatience)
-		defer cancel()
-		if _, err := provision.AwaitBare(patient, c.store, restPatience, c.cfg.Say); err != nil {
-			return err
-		}
-	}
 	running := 0
 	for _, f := range c.fleets {
 		n, err := f.count(ctx)
@@ -445,6 +438,9 @@ func (c *Cloud) rest(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.figures.TasksLeft = running
+	if running == 0 && len(left) > 0 {
+		return fmt.Errorf("the world is not empty: %s", strings.Join(left, ", "))
+	}
 	return nil
 }
 
