@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"syscall"
 	"time"
 
 	"weft/control/mesh"
@@ -131,17 +130,6 @@ func sameWorld(a, b *world.World) error {
 		return diff == nil
 	})
 	return diff
-}
-
-// threadCPU returns what this thread has used of a core, where the system says
-// so, else the time of the clock.
-func threadCPU() time.Duration {
-	const ofThread = 1
-	var u syscall.Rusage
-	if runtime.GOOS != "linux" || syscall.Getrusage(ofThread, &u) != nil {
-		return time.Duration(time.Now().UnixNano())
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 var counters runtime.MemStats
