@@ -19,6 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"weft/control/local"
+	"weft/control/mesh"
 	"weft/control/partition"
 	"weft/control/provision"
 	"weft/control/store"
@@ -99,6 +100,9 @@ func (d *deploy) Run(s *session) error {
 		if err := d.taken(s.ctx, stack, v); err != nil {
 			return err
 		}
+		if err := d.dropped(s.ctx, stack, v); err != nil {
+			return err
+		}
 		s.say("asking what there is")
 		plan, err := stack.Plan(s.ctx, v)
 		if err != nil {
@@ -147,6 +151,50 @@ func (d *deploy) taken(ctx context.Context, stack *provision.Stack, v provision.
 		return nil // no tables, or nobody answers, which Terraform says better
 	}
 	return fmt.Errorf("environment %s is taken: there are tables of it in %v (layout %d), and its state is not in %s; choose another --env, or deploy from where its state is, or give that with --state", d.Env, v["region"], version, stack.Dir())
+}
+
+// dropped refuses to take a launcher from the functions that still has machines:
+// they would run on, and nobody would see them.
+func (d *deploy) dropped(ctx context.Context, stack *provision.Stack, v provision.Variables) error {
+	was, err := stack.Deployed()
+	if err != nil || was == nil || launcherOf(was) == launcherOf(v) {
+		return err
+	}
+	st, err := storeurl.Open(ctx, fmt.Sprintf("dynamodb://weft-%s?region=%v", d.Env, v["region"]))
+	if err != nil {
+		return err
+	}
+	processes, err := st.Processes(ctx)
+	if errors.Join(err, st.Close()) != nil {
+		return nil // no tables yet, or nobody answers, which Terraform says better
+	}
+	if held := forgotten(was, v, processes); len(held) > 0 {
+		return fmt.Errorf("launcher %v would leave machines behind that its functions do not see: %s; deploy first with both launchers, the new one first, and --set warm_instances=0, wait until these have ended, and repeat", launcherOf(v), strings.Join(held, ", "))
+	}
+	return nil
+}
+
+func launcherOf(v provision.Variables) string {
+	name, _ := v["launcher"].(string)
+	return cmp.Or(name, "ecs") // as in infra/variables.tf
+}
+
+// forgotten names what is of a launcher that was deployed and no longer is to be.
+func forgotten(was, is provision.Variables, processes []mesh.Process) (held []string) {
+	for _, l := range strings.Split(launcherOf(was), ",") {
+		if slices.Contains(strings.Split(launcherOf(is), ","), l) {
+			continue
+		}
+		for _, p := range processes {
+			if task := strings.HasPrefix(p.Kind, "FARGATE"); p.State != mesh.Stopped && task == (l == "ecs") {
+				held = append(held, string(p.ID))
+			}
+		}
+		if warm, given := was["warm_instances"]; l == "ec2" && (!given || fmt.Sprint(warm) != "0") {
+			held = append(held, "the warm pool")
+		}
+	}
+	return held
 }
 
 // goArch is Lambda's name of an architecture in Go's words.
