@@ -175,3 +175,44 @@ func TestRecognise(t *testing.T) {
 	}
 	http.DefaultClient.CloseIdleConnections()
 }
+
+// An instance without a process powers off after a while, into the warm pool.
+func TestWarmInstancesPowerOff(t *testing.T) {
+	tags := `<item><key>weft:shard</key><value>weft</value></item><item><key>weft:env</key><value>x</value></item><item><key>` + label.Warm + `</key><value>node</value></item>`
+	var stopped []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := r.ParseForm(); err != nil {
+			t.Error(err)
+		}
+		if r.PostForm.Get("Action") == "StopInstances" {
+			stopped = append(stopped, r.PostForm.Get("InstanceId.1"))
+			_, _ = w.Write([]byte(`<R/>`))
+			return
+		}
+		_, _ = w.Write([]byte(`<R><reservationSet><item><instancesSet><item><instanceId>i-1</instanceId><instanceType>c8g.large</instanceType><instanceState><name>running</name></instanceState>` +
+			`<tagSet>` + tags + `</tagSet></item></instancesSet></item></reservationSet></R>`))
+	}))
+	defer server.Close()
+	a := newAPI(server.URL, region, aws.Credentials{AccessKeyID: "testing", SecretAccessKey: "testing"})
+	defer a.close()
+	f := newEC2Fleet(a, label.Owner{Shard: "weft", Env: "x"})
+	look := func() {
+		t.Helper()
+		if list, err := f.machines(t.Context(), nil); err != nil || len(list) != 0 {
+			t.Fatalf("it runs %v, %v", list, err)
+		}
+	}
+	look()
+	look()
+	if len(stopped) != 0 {
+		t.Errorf("%v were stopped at once", stopped)
+	}
+	f.idle["i-1"] = f.idle["i-1"].Add(-idlePatience)
+	look()
+	if !slices.Equal(stopped, []string{"i-1"}) {
+		t.Errorf("%v were stopped", stopped)
+	}
+	if n, err := f.count(t.Context()); n != 1 || err != nil {
+		t.Errorf("it counts %d, %v", n, err)
+	}
+}
