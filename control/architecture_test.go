@@ -34,7 +34,7 @@ var order = [][]string{
 	{"control/store/internal/...", "control/launch/launchtest", "control/launch/label"},
 	{"control/store/...", "control/launch/...", "simnode/metadata"}, // the drivers
 	{"control/store/storeurl", "control/store/storetest", "control/launch/launchurl"},
-	{"control/launch/launchurl/...", "control/reconcile", "control/admit", "control/bill", "control/notice", "control/provision", "control/dashboard", "simnode/edge", "simnode/client", "loadtest/audit"},
+	{"control/launch/launchurl/...", "control/reconcile", "control/admit", "control/bill", "control/notice", "control/provision", "control/dashboard", "simnode/edge", "simnode/client", "loadtest/audit", "loadtest/peers"},
 	{"control/local", "loadtest/bot"},
 	{"control/local/cloud"},
 	{"loadtest/scenario", "loadtest/sim", "loadtest/budget"},

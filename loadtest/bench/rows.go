@@ -21,8 +21,11 @@ var Rows = []Row{
 	start,
 }
 
-// Find returns the row of that name.
+// Find returns the row of that name, those beside the table included.
 func Find(name string) (Row, bool) {
+	if name == beside.Name {
+		return beside, true
+	}
 	i := slices.IndexFunc(Rows, func(r Row) bool { return r.Name == name })
 	if i < 0 {
 		return Row{}, false
