@@ -205,12 +205,41 @@ func (a *audit1) bands(now []place, me int) (near, mid int64) {
 			a.sorted = append(a.sorted, a.dist[p])
 		}
 	}
-	slices.Sort(a.sorted)
-	at := func(n int) int64 {
-		if n > len(a.sorted) || n == 0 {
-			return all - 1
-		}
-		return a.sorted[n-1]
+	mid = lowest(a.sorted, a.rates.Near+a.rates.Mid)
+	return lowest(a.sorted[:min(a.rates.Near+a.rates.Mid, len(a.sorted))], a.rates.Near), mid
+}
+
+// lowest puts the n lowest of d first, and returns the highest of them, or more
+// than any if there are no more (quickselect; Hoare 1961).
+func lowest(d []int64, n int) int64 {
+	if n >= len(d) {
+		return 1<<62 - 2
 	}
-	return at(a.rates.Near), at(a.rates.Near + a.rates.Mid)
+	lo, hi := 0, len(d)-1
+	for lo < hi {
+		pivot := d[lo+(hi-lo)/2]
+		i, j := lo, hi
+		for i <= j {
+			for d[i] < pivot {
+				i++
+			}
+			for d[j] > pivot {
+				j--
+			}
+			if i <= j {
+				d[i], d[j] = d[j], d[i]
+				i++
+				j--
+			}
+		}
+		switch {
+		case n-1 <= j:
+			hi = j
+		case n-1 >= i:
+			lo = i
+		default:
+			return d[n-1]
+		}
+	}
+	return d[n-1]
 }

@@ -88,9 +88,9 @@ func NewSwarm(cfg SwarmConfig) *Swarm {
 	return s
 }
 
-// Join logs everyone in, a few at a time, and returns when all bodies stand.
+// Join logs everyone in, some at a time, and returns when all bodies stand.
 func (s *Swarm) Join(ctx context.Context) error {
-	places := make(chan struct{}, 32)
+	places := make(chan struct{}, maxSwarmJoining)
 	var tries sync.WaitGroup
 	var mu sync.Mutex
 	var failed error
@@ -112,7 +112,11 @@ func (s *Swarm) Join(ctx context.Context) error {
 // Ended returns how many connections broke.
 func (s *Swarm) Ended() int { return int(s.ended.Load()) }
 
-const joinPatience = 30 * time.Second
+// maxSwarmJoining is how many log in at the same time, joinPatience how long one may take.
+const (
+	maxSwarmJoining = 256
+	joinPatience    = 30 * time.Second
+)
 
 func (w *walker) join(ctx context.Context) error {
 	urls, ticket, err := w.swarm.cfg.Join(mesh.PlayerID(w.player + 1))
