@@ -32,6 +32,7 @@ type border struct {
 	steered uint32
 	views   int
 	fault   error
+	spent   *[2]time.Duration // by nodes and gateway, encoding included; nil: not counted
 	wire    []byte
 }
 
@@ -118,16 +119,7 @@ func newBorder(ctx context.Context) (*border, error) {
 			return nil, err
 		}
 	}
-	for i := range b.cores {
-		b.put(i, process.Event{Kind: process.EventTick, Tick: b.tick})
-		for k, p := range b.selves {
-			if i != k {
-				b.put(i, process.Event{Kind: process.EventPeerUp, Peer: p.ID, Incarnation: p.Incarnation, Role: p.Role})
-			}
-		}
-		b.put(i, process.Event{Kind: process.EventLayout, Layout: layout})
-	}
-	b.settle()
+	b.open(layout)
 	for b.players < borderWatchers+borderRunners {
 		b.players++
 		b.put(2, process.Event{Kind: process.EventClientUp, Client: process.ClientID(b.players),
@@ -141,13 +133,27 @@ func newBorder(ctx context.Context) (*border, error) {
 	return nil, fmt.Errorf("%d of %d players are in: %w", len(b.joined), b.players, b.fault)
 }
 
+// open has everybody know everybody, and the layout.
+func (b *border) open(layout *mesh.Layout) {
+	for i := range b.cores {
+		b.put(i, process.Event{Kind: process.EventTick, Tick: b.tick})
+		for k, p := range b.selves {
+			if i != k {
+				b.put(i, process.Event{Kind: process.EventPeerUp, Peer: p.ID, Incarnation: p.Incarnation, Role: p.Role})
+			}
+		}
+		b.put(i, process.Event{Kind: process.EventLayout, Layout: layout})
+	}
+	b.settle()
+}
+
 func (b *border) put(to int, ev process.Event) { b.queue = append(b.queue, parcel{to, ev}) }
 
 // run is n ticks. Runners run over the border and back, or along it.
 func (b *border) run(n mesh.Tick, along bool) {
 	for range n {
 		b.tick++
-		if b.tick%turnTicks == 0 {
+		if b.tick%turnTicks == 0 && b.players > 0 {
 			b.steer(along)
 		}
 		for i := range b.cores {
@@ -161,14 +167,7 @@ func (b *border) run(n mesh.Tick, along bool) {
 // middle, across the border or along it.
 func (b *border) steer(along bool) {
 	b.steered++
-	at := map[mesh.EntityID]mesh.Vec{}
-	for _, c := range b.cores[:2] {
-		c.(*node.Node).Inspect(func(z node.ZoneView) {
-			if z.World != nil {
-				z.World.Each(func(e *mesh.Entity) bool { at[e.ID] = e.Pos; return true })
-			}
-		})
-	}
+	at := b.places()
 	pace := func(v int32) int8 {
 		const middle, beyond = borderM * mesh.UnitsPerMeter, 5 * mesh.UnitsPerMeter / 2
 		way := int32(middle + beyond)
@@ -189,13 +188,36 @@ func (b *border) steer(along bool) {
 	}
 }
 
+// places are those of all who are awake.
+func (b *border) places() map[mesh.EntityID]mesh.Vec {
+	at := map[mesh.EntityID]mesh.Vec{}
+	for _, c := range b.cores[:len(b.cores)-1] {
+		c.(*node.Node).Inspect(func(z node.ZoneView) {
+			if z.World == nil {
+				return
+			}
+			z.World.Each(func(e *mesh.Entity) bool {
+				if e.Flags&mesh.Asleep == 0 {
+					at[e.ID] = e.Pos
+				}
+				return true
+			})
+		})
+	}
+	return at
+}
+
 // settle delivers until nothing is on its way.
 func (b *border) settle() {
 	for len(b.queue) > 0 && b.fault == nil {
 		p := b.queue[0]
 		b.queue = b.queue[1:]
+		began := time.Now()
 		for _, e := range b.cores[p.to].Step(p.ev) {
 			b.effect(p.to, &e)
+		}
+		if b.spent != nil {
+			b.spent[p.to/(len(b.cores)-1)] += time.Since(began)
 		}
 	}
 	b.queue = nil

@@ -19,6 +19,7 @@ var Rows = []Row{
 	crossing,
 	split400,
 	start,
+	scale,
 }
 
 // Find returns the row of that name, those beside the table included.
