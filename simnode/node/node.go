@@ -154,7 +154,9 @@ func (n *Node) Step(ev process.Event) []process.Effect {
 	case process.EventPeerDown:
 		n.peerDown(ev)
 	case process.EventPeer:
-		n.receive(ev.Peer, ev.Message)
+		if n.self.State != mesh.Stopped { // what it took in now would not be stored; it is sent again to the next owner
+			n.receive(ev.Peer, ev.Message)
+		}
 	case process.EventLayout:
 		n.onLayout(ev.Layout)
 	case process.EventAnswer:
