@@ -123,8 +123,13 @@ func (r room) rates() bot.Rates {
 }
 
 func (r room) scenario() *scenario.Scenario {
+	var sleepers []scenario.Group
+	if r.still { // who is born is pushed away by those who stand there
+		sleepers = []scenario.Group{{Count: r.players, Asleep: true, Behave: scenario.Stand}}
+	}
 	return &scenario.Scenario{
-		Name: "room", Seed: 7, TickHz: roomHz, SizeM: [3]float64{256, 256, 50}, SpawnM: [3]float64{128, 128, 0},
+		Groups: sleepers,
+		Name:   "room", Seed: 7, TickHz: roomHz, SizeM: [3]float64{256, 256, 50}, SpawnM: [3]float64{128, 128, 0},
 		Gateways: 1, GatewayClients: r.players, Duration: time.Minute,
 		Policy: "static", Zones: 1, NodeActors: 2 * r.players, MinNodes: 1, MaxNodes: 1, Cooldown: 5 * time.Second,
 	}

@@ -76,3 +76,17 @@ func BenchmarkTick(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkIdle is a tick of a gateway of 2,000 clients in which nothing moves.
+func BenchmarkIdle(b *testing.B) {
+	r, _ := crowd(b, 2000)
+	for b.Loop() {
+		b.StopTimer()
+		r.now++
+		frame := frameEvent(r, r.zones[0].enc.Encode(nil, r.now, r.zones[0].poses))
+		b.StartTimer()
+		r.g.Step(frame)
+		r.g.Step(process.Event{Kind: process.EventTick, Tick: r.now})
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/50_000*100, "%core")
+}

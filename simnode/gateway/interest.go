@@ -184,7 +184,9 @@ func (g *Gateway) rankAround(c *client, body uint32) {
 	room := min(pendingMax, max(0, g.cfg.KnownMax-c.knows), len(r.keys))
 	selectLowest(r.keys, room)
 	slices.Sort(r.keys[:room])
-	c.pending, c.pendingAt = c.pending[:0], 0
+	if c.pending, c.pendingAt = c.pending[:0], 0; room == 0 {
+		c.pending = nil // until somebody comes, there may be thousands who need none
+	}
 	for _, k := range r.keys[:room] {
 		c.pending = append(c.pending, keySlot(k))
 	}
