@@ -12,6 +12,7 @@ type spot struct {
 	pos, vel mesh.Vec
 	ref      int32 // a resident's slot; or, complemented, a place among the ghosts
 	own      bool  // in slots.air: its state is no longer this, acts have changed it
+	near     bool  // another may be within reach, see grid.pair
 }
 
 // grid finds spots by their cell on the ground: square columns of 1<<shift
@@ -58,7 +59,7 @@ func (g *grid) shape(parts *[2][]spot) {
 		wide := uint64(int64(hi.X>>g.shift) - int64(lo.X>>g.shift) + 1)
 		high := uint64(int64(hi.Y>>g.shift) - int64(lo.Y>>g.shift) + 1)
 		if wide <= 8*n && wide*high <= 8*n {
-			g.stride, cells = uint32(wide), wide*high
+			g.stride, cells = uint32(wide)+1, (wide+1)*high // a row ends in an empty cell
 		}
 	}
 	buckets := 1 << bits.Len64(cells-1)
@@ -114,6 +115,64 @@ func (g *grid) row(x0, x1, y int32) (a, b []spot) {
 		return g.spots[g.start[first]:g.start[last+1]], nil
 	}
 	return g.spots[g.start[first]:], g.spots[:g.start[last&g.mask+1]]
+}
+
+// pair sets near of all spots that have another within reach, which is at most
+// a cell, along each axis, and of few others. Each looks only at those behind it
+// in the order of the grid, in its own row and the next. Call it after build.
+func (g *grid) pair(reach int32) {
+	shift, mask, spots, start := g.shift&31, g.mask, g.spots, g.start
+	half := int32(1) << bits.Len32(uint32(reach-1)) // at least reach
+	for i := range spots {
+		s := &spots[i]
+		p := s.pos
+		x, y := p.X>>shift, p.Y>>shift
+		x0, x1, y1 := (p.X-reach)>>shift, (p.X+reach)>>shift, (p.Y+reach)>>shift
+		to, first := g.bucket(x1, y), g.bucket(x0, y1)
+		last := first + uint32(x1-x0)
+		if to < uint32(x1-x) || last > mask { // the last bucket, and the first again
+			g.pairAround(s, reach)
+			continue
+		}
+		p = p.Add(mesh.Vec{X: half, Y: half, Z: half})
+		near := false
+		after := spots[i+1 : max(start[to+1], int32(i+1))]
+		for j := range after {
+			o := &after[j]
+			if uint32(p.X-o.pos.X)|uint32(p.Y-o.pos.Y)|uint32(p.Z-o.pos.Z) < uint32(2*half) {
+				o.near, near = true, true
+			}
+		}
+		from, end := start[first], start[last+1]
+		if y1 == y {
+			end = from
+		}
+		after = spots[from:end]
+		for j := range after {
+			o := &after[j]
+			if uint32(p.X-o.pos.X)|uint32(p.Y-o.pos.Y)|uint32(p.Z-o.pos.Z) < uint32(2*half) {
+				o.near, near = true, true
+			}
+		}
+		if near {
+			s.near = true
+		}
+	}
+}
+
+// pairAround sets near of s and of all that are near it.
+func (g *grid) pairAround(s *spot, reach int32) {
+	p := s.pos
+	s.near = true
+	for y := p.Y >> g.shift; y <= (p.Y+reach)>>g.shift; y++ {
+		a, b := g.row((p.X-reach)>>g.shift, (p.X+reach)>>g.shift, y)
+		for i := range a {
+			a[i].near = true
+		}
+		for i := range b {
+			b[i].near = true
+		}
+	}
 }
 
 // mark sets a bit for every cell within two of a spot's, so that clear can

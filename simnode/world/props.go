@@ -22,14 +22,14 @@ func (w *World) moveProps() {
 			}
 			p, v = w.pos[s], w.vel[s]
 		}
-		p, v = w.fly(s, p, v)
+		p, v = w.fly(s, p, v, o.near || o.own)
 		w.pos[s], w.vel[s], w.airAt[s] = p, v, int32(len(air))
 		air = append(air, spot{pos: p, vel: v, ref: s})
 	}
 	w.air = air
 	for _, id := range w.touched {
 		if s, ok := w.at.get(id); ok && s >= 0 && w.dirty[s] && w.class[s] == flying && w.airAt[s] < 0 {
-			w.pos[s], w.vel[s] = w.fly(s, w.pos[s], w.vel[s])
+			w.pos[s], w.vel[s] = w.fly(s, w.pos[s], w.vel[s], true)
 			w.lift(s, w.pos[s], w.vel[s])
 		}
 	}
@@ -39,10 +39,15 @@ func (w *World) moveProps() {
 }
 
 // fly moves the item in slot s from p at velocity v, which are its own, and
-// returns what they become: contacts, gravity, what it hits, the ground.
-func (w *World) fly(s int32, p, v mesh.Vec) (mesh.Vec, mesh.Vec) {
+// returns what they become: contacts, gravity, what it hits, the ground. Unless
+// near, no other item is within reach.
+func (w *World) fly(s int32, p, v mesh.Vec, near bool) (mesh.Vec, mesh.Vec) {
 	l := &w.lim
-	v, step, met := w.contacts(s, p, v)
+	var step mesh.Vec
+	met := false
+	if near {
+		v, step, met = w.contacts(s, p, v)
+	}
 	v.Z -= l.pull
 	if !short(v, l.MaxSpeed) {
 		v = capped(v, l.MaxSpeed)

@@ -189,6 +189,7 @@ func (w *World) look() {
 	w.actors.build(nil)
 	w.air = slices.DeleteFunc(w.air, func(o spot) bool { return o.ref == vacant })
 	w.props.build(w.air)
+	w.props.pair(2 * w.lim.PropRadius)
 	if len(w.lists[flying])+len(w.lists[burning]) > 0 {
 		w.actors.mark()
 	}
