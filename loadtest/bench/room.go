@@ -102,17 +102,18 @@ type invitation struct {
 
 // sighting is what the clients say.
 type sighting struct {
-	Joined    bool    `json:"joined,omitempty"`
-	Over      bool    `json:"over,omitempty"` // the window
-	Due       int64   `json:"due,omitempty"`
-	Delivered int64   `json:"delivered,omitempty"`
-	Wrong     int64   `json:"wrong,omitempty"`
-	Views     int64   `json:"views,omitempty"`
-	Bytes     int64   `json:"bytes,omitempty"`
-	Ended     int     `json:"ended,omitempty"`
-	AgeP50    float64 `json:"age_p50,omitempty"` // ms
-	AgeP99    float64 `json:"age_p99,omitempty"`
-	AgeMax    float64 `json:"age_max,omitempty"`
+	Joined    bool       `json:"joined,omitempty"`
+	Over      bool       `json:"over,omitempty"` // the window
+	Due       int64      `json:"due,omitempty"`
+	Delivered int64      `json:"delivered,omitempty"`
+	Wrong     int64      `json:"wrong,omitempty"`
+	Missed    bot.Missed `json:"missed"`
+	Views     int64      `json:"views,omitempty"`
+	Bytes     int64      `json:"bytes,omitempty"`
+	Ended     int        `json:"ended,omitempty"`
+	AgeP50    float64    `json:"age_p50,omitempty"` // ms
+	AgeP99    float64    `json:"age_p99,omitempty"`
+	AgeMax    float64    `json:"age_max,omitempty"`
 }
 
 func (r room) rates() bot.Rates {
@@ -215,6 +216,10 @@ func (r room) measure(row string) func(context.Context, Options) (Sample, error)
 		if !r.still {
 			f["delivered"] = 100 * float64(seen.Delivered) / float64(max(seen.Due, 1))
 			f["age p50"], f["age p99"], f["age max"] = seen.AgeP50, seen.AgeP99, seen.AgeMax
+			for why, n := range map[string]int64{"view left out": seen.Missed.Unshown, "reads too slowly": seen.Missed.Left,
+				"near": seen.Missed.Near, "middle": seen.Missed.Mid, "far": seen.Missed.Far} {
+				f["missed, "+why] = 100 * float64(n) / float64(max(seen.Due, 1))
+			}
 			f["updates a second"] = float64(seen.Delivered) / seconds
 		}
 		switch {
@@ -349,6 +354,6 @@ func runSwarm(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 		return err
 	}
 	ms := func(q float64) float64 { return float64(d.AgesUS.ValueAtQuantile(q)) / 1000 }
-	return mouth.Encode(sighting{Due: d.Due, Delivered: d.Delivered, Wrong: d.Wrong, Views: d.Views, Bytes: d.Bytes, Ended: swarm.Ended(),
+	return mouth.Encode(sighting{Due: d.Due, Delivered: d.Delivered, Wrong: d.Wrong, Missed: d.Missed, Views: d.Views, Bytes: d.Bytes, Ended: swarm.Ended(),
 		AgeP50: ms(50), AgeP99: ms(99), AgeMax: ms(100)})
 }

@@ -59,10 +59,45 @@ type Rates struct{ Near, Mid, MidTicks, FarTicks int }
 // period begins anew. A tick whose view did not come delivers nothing.
 type Dues struct {
 	Due, Delivered int64
+	Missed         Missed
 	Wrong          int64 // views that tell other places than the true ones of their tick
 	Views          int64
 	Bytes          int64
 	AgesUS         *hdrhistogram.Histogram // of delivered updates, from the time of the tick that they show
+}
+
+// Missed says why what was due was not delivered.
+type Missed struct {
+	Unshown        int64 // hardly anyone had a view of that tick: the gateway left it out
+	Left           int64 // others had, this player not: it reads too slowly
+	Near, Mid, Far int64 // the view of that tick does not tell it, by band
+}
+
+func (m *Missed) add(o Missed) {
+	m.Unshown += o.Unshown
+	m.Left += o.Left
+	m.Near += o.Near
+	m.Mid += o.Mid
+	m.Far += o.Far
+}
+
+// few is how small a share of the players sees a tick that was left out.
+const few = 0.1
+
+// unshown says of each tick whether hardly anyone was shown it.
+func (s *Swarm) unshown(from mesh.Tick, ticks int) []bool {
+	seen, none := make([]int, ticks), make([]bool, ticks)
+	for i := range s.bots {
+		for _, g := range s.Glimpses(i) {
+			if at := int(g.Tick) - int(from); at >= 0 && at < ticks {
+				seen[at]++
+			}
+		}
+	}
+	for at := range none {
+		none[at] = float64(seen[at]) < few*float64(len(s.bots))
+	}
+	return none
 }
 
 // Audit holds what each player of s was shown of the ticks from the first to
@@ -78,6 +113,7 @@ func (s *Swarm) Audit(truth *Truth, rates Rates, from, to mesh.Tick) (Dues, erro
 	}
 	var mu sync.Mutex
 	sum := Dues{AgesUS: hdrhistogram.New(1, mostMicros, significant)}
+	unshown := s.unshown(from, len(ticks))
 	next := make(chan int, len(s.bots))
 	for i := range s.bots {
 		next <- i
@@ -86,7 +122,7 @@ func (s *Swarm) Audit(truth *Truth, rates Rates, from, to mesh.Tick) (Dues, erro
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
-			a := audit1{swarm: s, ticks: ticks, from: from, rates: rates}
+			a := audit1{swarm: s, ticks: ticks, unshown: unshown, from: from, rates: rates}
 			a.AgesUS = hdrhistogram.New(1, mostMicros, significant)
 			for i := range next {
 				a.player(i)
@@ -95,6 +131,7 @@ func (s *Swarm) Audit(truth *Truth, rates Rates, from, to mesh.Tick) (Dues, erro
 			defer mu.Unlock()
 			sum.Due += a.Due
 			sum.Delivered += a.Delivered
+			sum.Missed.add(a.Missed)
 			sum.Wrong += a.Wrong
 			sum.Views += a.Views
 			sum.Bytes += a.Bytes
@@ -108,10 +145,11 @@ func (s *Swarm) Audit(truth *Truth, rates Rates, from, to mesh.Tick) (Dues, erro
 // audit1 is one worker's part of an audit.
 type audit1 struct {
 	Dues
-	swarm *Swarm
-	ticks [][]place
-	from  mesh.Tick
-	rates Rates
+	swarm   *Swarm
+	ticks   [][]place
+	unshown []bool // by tick
+	from    mesh.Tick
+	rates   Rates
 
 	pairs  []pair
 	dist   []int64
@@ -173,6 +211,18 @@ func (a *audit1) player(me int) {
 			if changed && int32(at)+1-q.since[band]+1 >= period[band] {
 				a.Due++
 				q.since = [3]int32{}
+				switch {
+				case g == nil && a.unshown[at]:
+					a.Missed.Unshown++
+				case g == nil:
+					a.Missed.Left++
+				case band == 0:
+					a.Missed.Near++
+				case band == 1:
+					a.Missed.Mid++
+				default:
+					a.Missed.Far++
+				}
 			}
 		}
 		if g == nil {
