@@ -127,6 +127,7 @@ func (s *stage) step(out *strings.Builder) bool {
 	s.tick++
 	o := s.w.Step(s.tick, nil)
 	s.impacts(out, "out to", o.Impacts)
+	slices.SortFunc(s.w.pending, compareImpacts) // as it will be before it is applied
 	s.impacts(out, "next for", s.w.pending)
 	if len(o.Durable) > 0 {
 		fmt.Fprintf(out, "tick %d: durable %s\n", s.tick, names(o.Durable))
