@@ -125,7 +125,7 @@ func (c *Command) run(ctx context.Context, errs io.Writer) Report {
 				note(&r)
 				if time.Since(told) > 10*time.Second {
 					told = time.Now()
-					fmt.Fprintf(errs, "%d of %d seeds, %d violations\n", r.Seeds, c.Seeds, len(r.Violations))
+					fmt.Fprintf(errs, "%d of %d seeds, %d violations%s\n", r.Seeds, c.Seeds, len(r.Violations), r.violators())
 				}
 				mu.Unlock()
 			}
@@ -135,6 +135,15 @@ func (c *Command) run(ctx context.Context, errs io.Writer) Report {
 	r.WallSeconds = time.Since(began).Seconds()
 	r.PerCore = r.SimulatedSeconds / r.WallSeconds / float64(jobs)
 	return r
+}
+
+// violators names the seeds that broke a promise so far.
+func (r *Report) violators() string {
+	text := ""
+	for i, v := range r.Violations {
+		text += fmt.Sprintf("%s %d", map[bool]string{true: ": seed", false: ","}[i == 0], v.Seed)
+	}
+	return text
 }
 
 // one runs a seed and returns what its kind of run has to tell besides.

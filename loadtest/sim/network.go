@@ -23,8 +23,10 @@ func (n *network) connect(s *Sim, p *proc) {
 	}
 }
 
+// link links two that live. As at the edge, a process refuses an earlier life of
+// one whose later it knows.
 func (n *network) link(s *Sim, p, q *proc) {
-	if !p.alive || !q.alive {
+	if !p.alive || !q.alive || p.up[q.self.ID] > q.self.Incarnation || q.up[p.self.ID] > p.self.Incarnation {
 		return
 	}
 	n.up(s, p, q)
