@@ -239,10 +239,9 @@ func (s *Sim) act(c *client) {
 		ev.Action, ev.Aim = mesh.ActThrow, s.aim()
 	default:
 		best, dist := wire.Enter{}, int64(1)<<62
-		for _, h := range sorted(c.seen) {
-			e := c.seen[h]
+		for h, e := range c.seen { // in no order: of two as near the lower handle
 			d := e.Pos.Dist2(c.self.Pos)
-			if e.ID.Kind() == mesh.KindItem && e.Carrier == 0 && e.Flags&mesh.Flying == 0 && d < dist {
+			if e.ID.Kind() == mesh.KindItem && e.Carrier == 0 && e.Flags&mesh.Flying == 0 && (d < dist || d == dist && h < best.Handle) {
 				best, dist = e, d
 			}
 		}
@@ -262,12 +261,13 @@ func (s *Sim) shipBeside(c *client) (mesh.EntityID, bool) {
 		return 0, true
 	}
 	const near = 6 * mesh.UnitsPerMeter
-	for _, h := range sorted(c.seen) {
-		if e := c.seen[h]; e.ID.Kind() == mesh.KindShip && e.Pos.Dist2(c.self.Pos) < near*near {
-			return e.ID, true
+	best := wire.Enter{}
+	for h, e := range c.seen {
+		if e.ID.Kind() == mesh.KindShip && (best.ID == 0 || h < best.Handle) && e.Pos.Dist2(c.self.Pos) < near*near {
+			best = e
 		}
 	}
-	return 0, false
+	return best.ID, best.ID != 0
 }
 
 func (s *Sim) aim() mesh.Vec {
