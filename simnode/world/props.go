@@ -1,6 +1,10 @@
 package world
 
-import "weft/control/mesh"
+import (
+	"slices"
+
+	"weft/control/mesh"
+)
 
 // A prop's Data names who let it fly: their outermost carrier. It passes that
 // one and whoever stands on it.
@@ -8,7 +12,7 @@ import "weft/control/mesh"
 // moveProps moves everything in the air: items in the order of the grid, so
 // that neighbours are near in memory, then what nobody sees yet, and rockets.
 func (w *World) moveProps() {
-	air := w.air[:0] // the grid has its own copies
+	air, n := slices.Grow(w.air[:0], len(w.props.spots))[:len(w.props.spots)], 0 // the grid has its own copies
 	for i := range w.props.spots {
 		o := &w.props.spots[i]
 		s, p, v := o.ref, o.pos, o.vel
@@ -23,10 +27,15 @@ func (w *World) moveProps() {
 			p, v = w.pos[s], w.vel[s]
 		}
 		p, v = w.fly(s, p, v, o.near || o.own)
-		w.pos[s], w.vel[s], w.airAt[s] = p, v, int32(len(air))
-		air = append(air, spot{pos: p, vel: v, ref: s})
+		a := &air[n] // filled part by part: a copied record waits for all stores before it
+		a.pos, a.vel, a.ref, a.own, a.near = p, v, s, false, false
+		n++
 	}
-	w.air = air
+	w.air = air[:n]
+	for i := range w.air { // slots lie anywhere, so many stores at a time must be under way
+		a := &w.air[i]
+		w.pos[a.ref], w.vel[a.ref], w.airAt[a.ref] = a.pos, a.vel, int32(i)
+	}
 	for _, id := range w.touched {
 		if s, ok := w.at.get(id); ok && s >= 0 && w.dirty[s] && w.class[s] == flying && w.airAt[s] < 0 {
 			w.pos[s], w.vel[s] = w.fly(s, w.pos[s], w.vel[s], true)
