@@ -97,6 +97,9 @@ type Gateway struct {
 	// ViewNear is how many of a client's nearest it is told of in each view; 0 is
 	// the gateway's own choice.
 	ViewNear int `env:"WEFT_VIEW_NEAR" envDefault:"0"`
+	// KeepAlive is how often a client is told something although nothing changed;
+	// clients give up a gateway that is silent for twice as long. 0 is the gateway's own, 4 s.
+	KeepAlive time.Duration `env:"WEFT_KEEP_ALIVE"`
 }
 
 // How a gateway speaks with clients.
@@ -218,6 +221,9 @@ func (o Gateway) Validate() error {
 	}
 	if (o.ClientTLS == TLSCertificate) != (o.ClientCertificate != "") {
 		faults = append(faults, wrong("WEFT_CLIENT_CERTIFICATE", "a certificate and its private key, as PEM or the path of a file, with WEFT_CLIENT_TLS=certificate, and nothing without"))
+	}
+	if o.KeepAlive != 0 && (o.KeepAlive < 500*time.Millisecond || o.KeepAlive > time.Minute) {
+		faults = append(faults, fault("WEFT_KEEP_ALIVE", "a duration from 500ms to 1m, or 0 for the gateway's own", o.KeepAlive.String()))
 	}
 	host, err := checkAddress("WEFT_CLIENT_LISTEN", o.ClientListen)
 	faults = append(faults, err)

@@ -65,8 +65,8 @@ type Options struct {
 	// have to be woken with its world (90 s); ResumeTimeout that of one that
 	// resumes (5 s). Then the next gateway is tried.
 	WelcomeTimeout, ResumeTimeout time.Duration
-	// SilenceTimeout is how long a gateway may say nothing (3 s); it says
-	// something each second.
+	// SilenceTimeout is how long a gateway may say nothing (twice the keep-alive
+	// that its welcome tells).
 	SilenceTimeout time.Duration
 	// GiveUp is how long in all a session is resumed or opened before the
 	// client ends with ErrUnreachable (60 s; at least WelcomeTimeout for a new one).
@@ -185,7 +185,6 @@ func (o *Options) defaults() {
 	set(&o.ConnectTimeout, 500*time.Millisecond)
 	set(&o.WelcomeTimeout, 90*time.Second)
 	set(&o.ResumeTimeout, 5*time.Second)
-	set(&o.SilenceTimeout, 3*time.Second)
 	set(&o.GiveUp, 60*time.Second)
 	set(&o.CloseTimeout, time.Second)
 	if o.Dial == nil {

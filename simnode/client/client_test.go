@@ -239,7 +239,7 @@ func TestSilentGateway(t *testing.T) {
 		}
 		n.accept(t, "g2", wire.Welcome{Session: 10, Resume: "r"})
 		synctest.Wait()
-		if stalled != 3*time.Second {
+		if stalled != 8*time.Second {
 			t.Errorf("stalled for %v", stalled)
 		}
 		c.Abort()

@@ -233,18 +233,32 @@ func (c *Client) started() {
 	}
 }
 
-// read takes messages in until the connection ends. A gateway that says
-// nothing for SilenceTimeout is given up.
+// patience returns how long the gateway that welcomed the client may be silent.
+func (c *Client) patience() time.Duration {
+	if c.opts.SilenceTimeout > 0 {
+		return c.opts.SilenceTimeout
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return min(max(2*time.Duration(c.welcome.KeepAliveMilli)*time.Millisecond, minPatience), maxPatience)
+}
+
+// The least and the most that a gateway's own word makes of its patience.
+const minPatience, maxPatience = time.Second, 5 * time.Minute
+
+// read takes messages in until the connection ends. A gateway that is silent
+// for too long is given up.
 func (c *Client) read(conn Conn) error {
 	c.heardAt = time.Now()
-	silence := time.AfterFunc(c.opts.SilenceTimeout, func() { conn.Close() })
+	patience := c.patience()
+	silence := time.AfterFunc(patience, func() { conn.Close() })
 	defer silence.Stop()
 	for {
 		b, err := conn.Read(c.ctx)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errResume, err)
 		}
-		silence.Reset(c.opts.SilenceTimeout)
+		silence.Reset(patience)
 		c.heardAt = time.Now()
 		if wire.IsView(b) {
 			if err := c.takeView(b); err != nil {

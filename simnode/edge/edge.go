@@ -186,6 +186,9 @@ func (h *host) runGateway(o options.Gateway) error {
 	if o.ViewHz > 0 {
 		cfg.ViewEveryTicks = max(uint64(layout.Shard.TickHz)/uint64(o.ViewHz), 1)
 	}
+	if o.KeepAlive > 0 {
+		cfg.KeepAliveTicks = min(max(uint64(o.KeepAlive/layout.Shard.TickInterval()), 1), gateway.MaxKeepAliveTicks)
+	}
 	if o.ViewNear > 0 {
 		cfg = cfg.WithNear(o.ViewNear)
 	}

@@ -50,7 +50,8 @@ type Config struct {
 	// ViewEveryTicks is how often clients are shown something. RankEveryTicks is
 	// how often each client's neighbours are ranked anew.
 	ViewEveryTicks, RankEveryTicks uint64
-	// KeepAliveTicks is how often a client is shown a view although nothing changed.
+	// KeepAliveTicks is how often a client is shown a view although nothing
+	// changed. Welcome tells it, and a client gives a gateway up that is silent for twice as long.
 	KeepAliveTicks uint64
 	// ViewBudgetBytes is the most that a view may weigh. It must hold Self and
 	// a full update of each near neighbour.
@@ -71,10 +72,10 @@ func DefaultConfig(maxClients int) Config {
 	return Config{
 		MaxClients: maxClients, MaxPending: 1024, LoginEveryTicks: 5, LoginTimeoutTicks: 1200,
 		CommandsPerSecond: 40, EventsPerSecond: 20, FloodSeconds: 5, AimMPerS: 200,
-		InputEveryTicks: 5, EventEveryTicks: 10, AttendEveryTicks: 60, LostTicks: 20,
+		InputEveryTicks: 5, EventEveryTicks: 10, AttendEveryTicks: 80, LostTicks: 20,
 		LingerTicks: 10, SubscribeEveryTicks: 20, SilentTicks: 10, LateTicks: 5,
 		SuspectEveryTicks: 20, ReportEveryTicks: 20, DrainTicks: 20,
-		ViewEveryTicks: 1, RankEveryTicks: 5, KeepAliveTicks: 20, ViewBudgetBytes: 2560,
+		ViewEveryTicks: 1, RankEveryTicks: 5, KeepAliveTicks: 80, ViewBudgetBytes: 2560,
 		InterestM: 200, KnownMax: 4000, NearCount: 60, MidCount: 140, MidEveryTicks: 4, FarEveryTicks: 40, CellM: 8,
 	}
 }
@@ -85,6 +86,9 @@ func (c Config) WithNear(n int) Config {
 	c.ViewBudgetBytes = max(c.ViewBudgetBytes, headBytes+n*maxMoveBytes)
 	return c
 }
+
+// MaxKeepAliveTicks bounds Config.KeepAliveTicks.
+const MaxKeepAliveTicks = 1 << 16
 
 // ErrConfig is wrapped by what Validate finds.
 var ErrConfig = errors.New("invalid gateway configuration")
@@ -116,7 +120,7 @@ func (c Config) Validate() error {
 		{"DrainTicks", int(c.DrainTicks), 1, 1200},
 		{"ViewEveryTicks", int(c.ViewEveryTicks), 1, 100},
 		{"RankEveryTicks", int(c.RankEveryTicks), 1, 100},
-		{"KeepAliveTicks", int(c.KeepAliveTicks), 1, 1200},
+		{"KeepAliveTicks", int(c.KeepAliveTicks), 1, MaxKeepAliveTicks},
 		{"InterestM", c.InterestM, 1, 4096},
 		{"KnownMax", c.KnownMax, 1, 1 << 18},
 		{"NearCount", c.NearCount, 1, 1 << 12},

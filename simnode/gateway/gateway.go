@@ -31,8 +31,8 @@ type Gateway struct {
 	layout *mesh.Layout // nil until the first
 	wanted uint64       // the highest layout version heard of
 	now    mesh.Tick
-	step   uint32 // counts the ticks that were run; from 1 on
-	unseen uint32 // ticks in a row whose views were left out
+	step   uint32 // counts ticks as they were shown; from 1 on
+	showing
 
 	feeds  []*feed // ordered by zone
 	peers  []*peer // ordered by id
@@ -50,8 +50,9 @@ type Gateway struct {
 	gateways   []string // URLs of the other gateways that are ready
 	draining   bool
 	drainShare int // clients a tick
-	rank       ranking
-	view       viewing
+	resting
+	rank ranking
+	view viewing
 
 	record record
 	messages
@@ -105,6 +106,10 @@ func New(cfg Config, self mesh.Process) *Gateway {
 		byID:     make(map[process.ClientID]*client, cfg.MaxClients),
 		byPlayer: make(map[mesh.PlayerID]*client, cfg.MaxClients),
 	}
+	g.turnAt = make([]uint32, cfg.ViewEveryTicks)
+	if cfg.ViewEveryTicks > 1 {
+		g.owed = make([]news, cfg.ViewEveryTicks)
+	}
 	g.groups = map[cellKey]*group{}
 	g.replica.slots = map[mesh.EntityID]uint32{}
 	g.replica.held = map[mesh.EntityID]mesh.EntityID{}
@@ -120,12 +125,15 @@ func (g *Gateway) Step(ev process.Event) []process.Effect {
 	case process.EventTick:
 		g.tick(ev)
 	case process.EventPeerUp:
+		g.stir()
 		g.peerUp(ev)
 	case process.EventPeerDown:
+		g.stir()
 		g.peerDown(ev)
 	case process.EventPeer:
 		g.fromPeer(ev.Peer, ev.Message)
 	case process.EventLayout:
+		g.stir()
 		g.setLayout(ev.Layout)
 	case process.EventAnswer:
 		g.answer(ev.Answer)
@@ -143,6 +151,8 @@ func (g *Gateway) Step(ev process.Event) []process.Effect {
 		}
 	case process.EventClientSlow:
 		if c := g.byID[ev.Client]; c != nil {
+			g.rouse(c)
+			g.wake(c)
 			c.slow()
 		}
 	}
@@ -179,7 +189,6 @@ func (g *Gateway) logf(format string, args ...any) {
 // replica already.
 func (g *Gateway) tick(ev process.Event) {
 	g.now = ev.Tick
-	g.step++
 	g.beginTick(ev)
 	g.expire(g.now)
 	for _, f := range g.feeds {
@@ -189,17 +198,20 @@ func (g *Gateway) tick(ev process.Event) {
 		g.freshen(f)
 	}
 	for i := 0; i < len(g.clients); {
+		if !g.unplayed && g.passes(i) {
+			i++
+			continue
+		}
 		c := g.clients[i]
 		g.play(c)
 		if i < len(g.clients) && g.clients[i] == c { // it may have been sent away
 			i++
 		}
 	}
+	g.unplayed = false
 	g.sendInputs()
 	g.repeatLogouts()
-	if !g.behind(ev) {
-		g.showAll()
-	}
+	g.showLate(ev)
 	g.suspectAll()
 	g.drain()
 	g.recordTick()
@@ -371,6 +383,9 @@ func (g *Gateway) frame(p *peer, m *wire.Frame) {
 		g.logf("a frame of zone %d from %s does not decode: %v", m.Zone, p.id, err)
 		return
 	}
+	if f.shown != f.frames.Epoch {
+		g.stir()
+	}
 	f.shown, f.tick, f.heardAt = f.frames.Epoch, f.frames.Tick, g.now
 	f.epoch = max(f.epoch, f.shown)
 	if n := len(f.frames.Poses) - len(f.slots); n > 0 {
@@ -386,6 +401,7 @@ func (g *Gateway) frame(p *peer, m *wire.Frame) {
 			g.drop(slot, f, g.now, g.step+1)
 		}
 	}
+	g.showWhole(f)
 }
 
 // needKeyTicks is how soon a key frame is asked for again.

@@ -116,6 +116,20 @@ func (n *news) grow(slots int) {
 	}
 }
 
+// add takes in what is in o.
+func (n *news) add(o *news) {
+	n.grow(len(o.moved) * pageSlots)
+	for _, p := range o.pages {
+		if n.moved[p].empty() {
+			n.pages = append(n.pages, p)
+		}
+		for w := range o.moved[p] {
+			n.moved[p][w] |= o.moved[p][w]
+			n.altered[p][w] |= o.altered[p][w]
+		}
+	}
+}
+
 func (n *news) forget() {
 	for _, p := range n.pages {
 		n.moved[p], n.altered[p] = mask{}, mask{}

@@ -20,6 +20,9 @@ type replica struct {
 	lingerAt  int
 	held      map[mesh.EntityID]mesh.EntityID // player's body → what is in its hands
 	gridStale bool
+	// stirred and unplayed: anything changed that may concern a client, since the
+	// last views and since the last tick.
+	stirred, unplayed bool
 }
 
 // maxEntities bounds the replica; what comes on top is not shown.
@@ -66,6 +69,8 @@ type lingerer struct {
 	at   mesh.Tick
 }
 
+func (r *replica) stir() { r.stirred, r.unplayed = true, true }
+
 // claim takes in what f says of an entity, and returns its slot, if there is
 // one. Hint is where it may be. Step is the one whose views show it.
 func (r *replica) claim(f *feed, pose *mesh.Pose, hint, step uint32) (uint32, bool) {
@@ -86,6 +91,7 @@ func (r *replica) claim(f *feed, pose *mesh.Pose, hint, step uint32) (uint32, bo
 		}
 	}
 	e.claims = append(e.claims, claim{f, *pose})
+	r.stir()
 	r.show(slot, step)
 	return slot, true
 }
@@ -117,6 +123,7 @@ func (r *replica) drop(slot uint32, f *feed, now mesh.Tick, step uint32) {
 		if e.claims[i].feed != f {
 			continue
 		}
+		r.stir()
 		last := len(e.claims) - 1
 		e.claims[i] = e.claims[last]
 		e.claims[last] = claim{}
@@ -141,9 +148,12 @@ func (r *replica) show(slot uint32, step uint32) {
 			best = c
 		}
 	}
-	e.best = best.feed
 	p := best.pose
 	p.Flags &^= mesh.Outbound // where an entity is simulated is not for clients
+	if e.best != best.feed || p != e.pose {
+		r.stir()
+	}
+	e.best = best.feed
 	h, old := &r.hots[slot], &e.pose
 	h.feed = best.feed
 	if p.Hop != old.Hop || p.Flags != old.Flags || p.Health != old.Health || p.Carrier != old.Carrier {
@@ -204,6 +214,7 @@ func (r *replica) expireBefore(before mesh.Tick) {
 			continue
 		}
 		e.dead = true
+		r.stir()
 		delete(r.slots, e.id)
 		r.hold(e.id, e.pose.Carrier, 0)
 		r.gridStale = true

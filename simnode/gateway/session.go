@@ -37,7 +37,9 @@ type client struct {
 	gap    bool   // the one after it was dropped for its rate, and will be repeated
 	events []openEvent
 
-	commandTokens, eventTokens int // in 1/tickHz of a message
+	commandTokens, eventTokens int       // in 1/tickHz of a message
+	tokensAt                   mesh.Tick // of the last refill
+	resting                    bool
 	viewer
 }
 
@@ -108,7 +110,8 @@ func (g *Gateway) clientUp(ev process.Event) {
 	}
 	c.viewer.begin(c.phase)
 	c.commandTokens, c.eventTokens = g.burst(g.cfg.CommandsPerSecond), g.burst(g.cfg.EventsPerSecond)
-	g.clients = append(g.clients, c)
+	c.tokensAt = g.now
+	g.clients, g.dues = append(g.clients, c), append(g.dues, 0)
 	g.byID[c.id], g.byPlayer[player] = c, c
 	g.pending++
 	g.relogin(c)
@@ -143,7 +146,7 @@ func (g *Gateway) loggedIn(m *wire.LoggedIn) {
 	g.pending--
 	g.tell(c, push(&g.welcomes, wire.Welcome{
 		Session: c.session, Entity: c.body, LastEvent: m.LastEvent,
-		TickHz: g.layout.Shard.TickHz, OriginUnixMilli: g.layout.Shard.OriginUnixMilli, Tick: g.now,
+		TickHz: g.layout.Shard.TickHz, OriginUnixMilli: g.layout.Shard.OriginUnixMilli, Tick: g.now, KeepAliveMilli: uint32(g.cfg.KeepAliveTicks * 1000 / uint64(g.tickHz())),
 		Gateways: g.gatewaysFor(c.player),
 	}))
 }
@@ -173,7 +176,8 @@ func (g *Gateway) unlist(c *client) {
 	g.clients[c.index] = g.clients[last]
 	g.clients[c.index].index = c.index
 	g.clients[last] = nil
-	g.clients = g.clients[:last]
+	g.dues[c.index] = g.dues[last]
+	g.clients, g.dues = g.clients[:last], g.dues[:last]
 	delete(g.byID, c.id)
 	if g.byPlayer[c.player] == c {
 		delete(g.byPlayer, c.player)
@@ -229,6 +233,7 @@ func (g *Gateway) burst(perSecond int) int { return perSecond * g.tickHz() }
 // spend takes a message off tokens. It reports whether it may pass; a client
 // that went too far is sent away.
 func (g *Gateway) spend(c *client, tokens *int, perSecond int) bool {
+	g.refill(c)
 	*tokens -= g.tickHz()
 	if *tokens >= 0 {
 		return true
@@ -240,11 +245,20 @@ func (g *Gateway) spend(c *client, tokens *int, perSecond int) bool {
 	return false
 }
 
+// refill adds what the ticks since the last refill brought.
+func (g *Gateway) refill(c *client) {
+	ticks := int(min(g.now-c.tokensAt, mesh.Tick(g.tickHz())))
+	c.tokensAt = g.now
+	c.commandTokens = min(c.commandTokens+ticks*g.cfg.CommandsPerSecond, g.burst(g.cfg.CommandsPerSecond))
+	c.eventTokens = min(c.eventTokens+ticks*g.cfg.EventsPerSecond, g.burst(g.cfg.EventsPerSecond))
+}
+
 func (g *Gateway) fromClient(id process.ClientID, m wire.ClientMessage) {
 	c := g.byID[id]
 	if c == nil {
 		return
 	}
+	g.wake(c)
 	switch m := m.(type) {
 	case *wire.Steer:
 		g.steer(c, m.Command)
@@ -361,11 +375,9 @@ func (g *Gateway) ack(m *wire.Ack) {
 	g.tell(c, push(&g.acks, wire.EventAck{Event: m.Event, Outcome: m.Outcome, Entity: m.Entity, Hop: m.Hop}))
 }
 
-// play does a tick's work for c, views left out: tokens, login, route,
+// play does a tick's work for c, views left out: login, route,
 // command and events. It may send c away.
 func (g *Gateway) play(c *client) {
-	c.commandTokens = min(c.commandTokens+g.cfg.CommandsPerSecond, g.burst(g.cfg.CommandsPerSecond))
-	c.eventTokens = min(c.eventTokens+g.cfg.EventsPerSecond, g.burst(g.cfg.EventsPerSecond))
 	if !c.playing && g.now > c.upAt+mesh.Tick(g.cfg.LoginTimeoutTicks) {
 		g.bye(c, wire.ByeFull, true, "no node took the player in; try again in a minute")
 		return

@@ -51,6 +51,7 @@ type viewing struct {
 // block is moves of entities in sight of a group, encoded once for all.
 type block struct {
 	step    uint32
+	of      *news
 	count   int
 	bytes   []byte
 	moved   set
@@ -95,47 +96,6 @@ func (v *viewer) slow() {
 	v.stride, v.calm = min(v.stride*2, maxStride), 0
 }
 
-// maxUnseen bounds how many ticks in a row are not shown.
-const maxUnseen = 4
-
-// behind reports whether the next tick is due already: its views follow at
-// once and tell all that those of this one would. Clients to whom the views of
-// a burst were sent would seem not to take them.
-func (g *Gateway) behind(ev process.Event) bool {
-	if uint64(ev.LateUS)*uint64(g.tickHz()) < 1e6 || g.unseen >= maxUnseen {
-		g.unseen = 0
-		return false
-	}
-	g.unseen++
-	return true
-}
-
-// showAll sends the views of this tick.
-func (g *Gateway) showAll() {
-	g.view.arena = g.view.arena[:0]
-	if uint64(g.step)%g.cfg.ViewEveryTicks != 0 || len(g.clients) == 0 || g.layout == nil {
-		return
-	}
-	if g.gridStale {
-		g.grid.sort(&g.replica)
-		g.gridStale = false
-	}
-	g.encode()
-	g.forgetGroups()
-	view := uint64(g.step) / g.cfg.ViewEveryTicks
-	for _, c := range g.clients {
-		if len(g.news.pages) > 0 {
-			c.restless = g.news.merge(c.pages)
-		} else if c.restless {
-			c.restless = c.pages.restless()
-		}
-		if c.playing && (view+c.phase)%uint64(c.stride) == 0 {
-			g.show1(c)
-		}
-	}
-	g.news.forget()
-}
-
 // show1 sends c its view, if there is anything to tell.
 func (g *Gateway) show1(c *client) {
 	slot, shown := g.bodyOf(c)
@@ -154,18 +114,18 @@ func (g *Gateway) show1(c *client) {
 	}
 	was := c.self
 	was.Tick = self.Tick
-	must := !c.placed || self != was || g.now >= c.toldAt+mesh.Tick(g.cfg.KeepAliveTicks)
+	must := !c.placed || self != was || g.now >= g.aliveAt(c)
 	for i := range c.zones {
 		z := &c.zones[i]
 		must = must || z.epoch != z.feed.shown
 	}
 	news := c.restless || len(c.leaves) > 0 || c.pendingAt < len(c.pending)
 	if !must && !news {
-		c.midAt, c.farAt = g.midStep(c), g.step
+		c.midAt, c.farAt = g.midStep(c, g.step), g.step
 		return
 	}
 	w := &g.view.writer
-	w.Begin(g.now, self)
+	w.Begin(max(g.now, g.shownOf), self)
 	budget := g.cfg.ViewBudgetBytes - clockReserve*min(len(c.zones), maxClocks)
 	w.Limit(budget)
 	var shared []byte
@@ -176,7 +136,7 @@ func (g *Gateway) show1(c *client) {
 		}
 		shared = g.tellDue(c, pos, budget)
 	}
-	c.midAt, c.farAt = g.midStep(c), g.step
+	c.midAt, c.farAt = g.midStep(c, g.step), g.step
 	enters, moves, leaves := w.Entries()
 	if !must && enters+moves+leaves == 0 {
 		return
@@ -224,9 +184,9 @@ func (g *Gateway) selfOf(e *entity) wire.Self {
 		Pos: e.pose.Pos, Held: g.held[e.id], Health: e.pose.Health}
 }
 
-// midStep is the step at which c's middle ones were last due.
-func (g *Gateway) midStep(c *client) uint32 {
-	return g.step - uint32((uint64(g.step)+c.phase)%g.cfg.MidEveryTicks)
+// midStep is the step at which c's middle ones were last due, as of step.
+func (g *Gateway) midStep(c *client, step uint32) uint32 {
+	return step - uint32((uint64(step)+c.phase)%g.cfg.MidEveryTicks)
 }
 
 // tellDue puts into the view what c at pos is due, as far as the budget goes, and
@@ -247,7 +207,7 @@ func (g *Gateway) tellDue(c *client, pos mesh.Vec, budget int) (shared []byte) {
 	w.Limit(w.Len() + (budget-w.Len())/2)
 	g.tellEnters(c)
 	w.Limit(budget)
-	switch midDue := g.midStep(c) > c.midAt; {
+	switch midDue := g.midStep(c, g.step) > c.midAt; {
 	case few, midDue && c.knows <= mid:
 		g.tellStale(c)
 	case midDue:
@@ -384,21 +344,22 @@ func (g *Gateway) tellFar(c *client, step uint32) {
 
 // nearBlock returns the moves of all that is in sight of grp and in the news.
 func (g *Gateway) nearBlock(grp *group) *block {
-	b := &grp.near
-	if b.step == g.step {
+	b, told := &grp.near, g.telling
+	if b.step == g.step && b.of == told {
 		return b
 	}
 	b.begin(g.step)
+	b.of = told
 	for i := range grp.sure {
 		number := grp.sure[i].number
 		moved := grp.sure[i].mask
 		for w := range moved {
-			moved[w] &= g.news.moved[number][w]
+			moved[w] &= told.moved[number][w]
 		}
 		if moved.empty() {
 			continue
 		}
-		moved.each(number, func(slot uint32) { g.add(b, slot, g.news.altered[number].has(slot)) })
+		moved.each(number, func(slot uint32) { g.add(b, slot, told.altered[number].has(slot)) })
 	}
 	return b
 }

@@ -192,9 +192,9 @@ func TestSlowClientCatchesUp(t *testing.T) {
 	}
 }
 
-// TestBurstIsShownOnce: of late ticks run one after the other the last is shown;
-// a gateway that is always late shows one in five.
-func TestBurstIsShownOnce(t *testing.T) {
+// TestLate: a gateway that is late by less than another tick shows each frame;
+// one that is later leaves out what the next view tells anyhow, but not for ever.
+func TestLate(t *testing.T) {
 	r := newRig(t, testConfig(), 1)
 	r.zones[0].poses = []mesh.Pose{player(1, 1000, 1000)}
 	r.frames()
@@ -210,17 +210,105 @@ func TestBurstIsShownOnce(t *testing.T) {
 		}
 		return eye.views - before
 	}
-	if n := late(170_000, 120_000, 70_000, 20_000); n != 1 {
+	if n := late(slices.Repeat([]uint32{74_999}, 20)...); n != 20 {
+		t.Errorf("twenty ticks that are a little late make %d views", n)
+	}
+	if n := late(220_000, 170_000, 120_000, 75_000); n != 1 {
 		t.Errorf("a burst of four ticks makes %d views", n)
+	}
+	if n := late(70_000, 20_000); n != 2 {
+		t.Errorf("the end of the burst makes %d views", n)
 	}
 	if got := eye.self.Pos.X; got != r.zones[0].poses[0].Pos.X {
 		t.Errorf("after it the body is seen at %d", got)
 	}
-	if n := late(slices.Repeat([]uint32{50_000}, 20)...); n != 4 {
-		t.Errorf("twenty late ticks make %d views", n)
+	if n := late(slices.Repeat([]uint32{80_000}, 21)...); n != 5 {
+		t.Errorf("ticks that are always late make %d views", n)
 	}
-	if n := late(49_999, 0, 1000); n != 3 {
-		t.Errorf("three ticks in time make %d views", n)
+}
+
+// TestShownOnceWhole: of two zones the views of a tick are shown with the later
+// frame, once, be it before the tick or after; one that falls silent is not
+// waited for, and its last word stays.
+func TestShownOnceWhole(t *testing.T) {
+	r := newRig(t, testConfig(), 2)
+	r.zones[0].poses = []mesh.Pose{player(1, 1000, 1000)}
+	r.zones[1].poses = []mesh.Pose{player(2, 1200, 1000)}
+	r.frames()
+	eye := r.join(1, 1)
+	r.run(10)
+	move := func() {
+		for i := range r.zones {
+			r.zones[i].poses[0].Pos.X += 300
+		}
+	}
+	for n, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {0, 2, 1}, {2, 0, 1}, {2, 1, 0}, {0, 1, 2}} {
+		before := eye.views
+		move()
+		for _, what := range order { // a zone's frame, or the tick
+			if what < 2 {
+				r.frame(what)
+				continue
+			}
+			r.step(process.Event{Kind: process.EventTick, Tick: r.now})
+		}
+		other := eye.entities[eye.byID[mesh.PlayerEntity(2)]].Pos
+		if eye.views != before+1 || other.Dist2(r.zones[1].poses[0].Pos) > 200 || eye.self.Pos != r.zones[0].poses[0].Pos {
+			t.Errorf("%d: %d views, me at %v, the other at %v; want %v and %v", n, eye.views-before, eye.self.Pos, other,
+				r.zones[0].poses[0].Pos, r.zones[1].poses[0].Pos)
+		}
+		r.now++
+	}
+	before := eye.views
+	for range 20 {
+		move()
+		r.frame(0)
+		r.tick()
+	}
+	if n := eye.views - before; n < 18 || eye.self.Pos != r.zones[0].poses[0].Pos {
+		t.Errorf("beside a silent zone %d views of 20", n)
+	}
+}
+
+// TestTurns: clients that are shown something every fourth tick are so in
+// turns, and miss nothing.
+func TestTurns(t *testing.T) {
+	cfg := testConfig()
+	cfg.ViewEveryTicks = 4
+	r := newRig(t, cfg, 1)
+	const players = 40
+	for p := range mesh.PlayerID(players) {
+		r.zones[0].poses = append(r.zones[0].poses, player(p+1, int32(p)*40, 0))
+	}
+	r.frames()
+	for p := range mesh.PlayerID(players) {
+		r.join(process.ClientID(p+1), p+1)
+	}
+	r.run(40)
+	for range 12 {
+		told := 0
+		for _, e := range r.seen {
+			told -= e.views
+		}
+		for i := range r.zones[0].poses {
+			r.zones[0].poses[i].Pos.X += 100
+		}
+		r.run(1)
+		for _, e := range r.seen {
+			told += e.views
+		}
+		if told != players/4 {
+			t.Errorf("tick %d: %d views, want %d", r.now, told, players/4)
+		}
+	}
+	r.run(4)
+	for id, e := range r.seen {
+		for _, p := range r.zones[0].poses {
+			handle, ok := e.byID[p.ID]
+			if q := e.entities[handle]; ok && q.Pos.Dist2(p.Pos) > 200 {
+				t.Fatalf("client %d sees %x at %v, not %v", id, p.ID, q.Pos, p.Pos)
+			}
+		}
 	}
 }
 
@@ -333,7 +421,7 @@ func TestTeleport(t *testing.T) {
 	to(away, 30)
 	to(home, 2)
 	z.poses = z.poses[:1]
-	r.run(9)
+	r.run(10)
 	for range 20 {
 		views := eye.views
 		if r.run(1); eye.views > views && len(eye.view.Enters) > 0 {

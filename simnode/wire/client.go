@@ -46,6 +46,9 @@ type Welcome struct {
 	TickHz          uint32
 	OriginUnixMilli int64
 	Tick            mesh.Tick
+	// KeepAliveMilli is how often the gateway says something at the least, in ms; one
+	// that is silent for twice as long is gone.
+	KeepAliveMilli uint32
 	// Resume is the ticket with which this session may resume on any gateway.
 	Resume string
 	// Gateways are the URLs to resume on, best first; at most MaxGateways.

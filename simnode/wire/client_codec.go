@@ -94,6 +94,7 @@ func (m *Welcome) fields(c coder) coder {
 	num(&c, &m.TickHz)
 	c.int64(&m.OriginUnixMilli)
 	num(&c, &m.Tick)
+	num(&c, &m.KeepAliveMilli)
 	text(&c, &m.Resume, MaxTicketBytes)
 	urls(&c, &m.Gateways)
 	return c

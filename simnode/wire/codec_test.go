@@ -38,7 +38,7 @@ var (
 	}
 	clients = []ClientMessage{&Hello{7, 12, "ticket", 17}, &Steer{mesh.Command{Sequence: 5, MoveX: -127, MoveY: 127, Yaw: 0xabcd}},
 		&Do{sampleEvent}, &Goodbye{}}
-	servers = []ServerMessage{&Welcome{12, mesh.PlayerEntity(7), 17, 20, 1_700_000_000_000, 1000, "resume", []string{"ws://a", "ws://b"}},
+	servers = []ServerMessage{&Welcome{12, mesh.PlayerEntity(7), 17, 20, 1_700_000_000_000, 1000, 4000, "resume", []string{"ws://a", "ws://b"}},
 		&EventAck{18, mesh.OutcomeRefused, 9, 3}, &Gateways{[]string{"ws://c"}}, &Bye{ByeDraining, true, "The gateway stops."}, &sampleView}
 )
 

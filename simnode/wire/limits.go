@@ -6,7 +6,7 @@ package wire
 import "errors"
 
 // Version of both protocols, peers and clients. A process refuses another.
-const Version = 2
+const Version = 3
 
 // The limits of a message, enforced by both sides.
 const (
