@@ -98,7 +98,7 @@ type Gateway struct {
 	// the gateway's own choice.
 	ViewNear int `env:"WEFT_VIEW_NEAR" envDefault:"0"`
 	// KeepAlive is how often a client is told something although nothing changed;
-	// clients give up a gateway that is silent for twice as long. 0 is the gateway's own, 4 s.
+	// clients give up a gateway that is silent for 3 s longer. 0 is the gateway's own, 5 s.
 	KeepAlive time.Duration `env:"WEFT_KEEP_ALIVE"`
 }
 

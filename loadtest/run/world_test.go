@@ -288,7 +288,7 @@ func (w *fakeWorld) login(p mesh.PlayerID) *wire.Welcome {
 		w.entities[id] = e
 	}
 	return &wire.Welcome{Session: 1, Entity: id, LastEvent: e.LastEvent, TickHz: w.shard.TickHz, OriginUnixMilli: w.shard.OriginUnixMilli,
-		Tick: w.shard.TickAt(time.Now()), KeepAliveMilli: 4000, Resume: "again", Gateways: []string{"g0", "g1"}}
+		Tick: w.shard.TickAt(time.Now()), KeepAliveMilli: 5000, Resume: "again", Gateways: []string{"g0", "g1"}}
 }
 
 func (w *fakeWorld) decide(p mesh.PlayerID, ev mesh.Event) *wire.EventAck {

@@ -65,8 +65,8 @@ type Options struct {
 	// have to be woken with its world (90 s); ResumeTimeout that of one that
 	// resumes (5 s). Then the next gateway is tried.
 	WelcomeTimeout, ResumeTimeout time.Duration
-	// SilenceTimeout is how long a gateway may say nothing (twice the keep-alive
-	// that its welcome tells).
+	// SilenceTimeout is how long a gateway may say nothing (3 s more than the
+	// keep-alive that its welcome tells).
 	SilenceTimeout time.Duration
 	// GiveUp is how long in all a session is resumed or opened before the
 	// client ends with ErrUnreachable (60 s; at least WelcomeTimeout for a new one).

@@ -132,7 +132,7 @@ func (n *network) accept(t *testing.T, url string, w wire.Welcome) (*far, *wire.
 	t.Helper()
 	f := <-n.gateways[url]
 	h := f.hello(t)
-	w.TickHz, w.KeepAliveMilli = 20, 4000
+	w.TickHz, w.KeepAliveMilli = 20, 5000
 	f.send(t, &w)
 	return f, h
 }

@@ -240,11 +240,11 @@ func (c *Client) patience() time.Duration {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return min(max(2*time.Duration(c.welcome.KeepAliveMilli)*time.Millisecond, minPatience), maxPatience)
+	return min(time.Duration(c.welcome.KeepAliveMilli)+wire.SilenceMilli, maxPatienceMilli) * time.Millisecond
 }
 
-// The least and the most that a gateway's own word makes of its patience.
-const minPatience, maxPatience = time.Second, 5 * time.Minute
+// maxPatienceMilli is the most that a gateway's own word makes of it.
+const maxPatienceMilli = 300_000
 
 // read takes messages in until the connection ends. A gateway that is silent
 // for too long is given up.

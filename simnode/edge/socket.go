@@ -22,7 +22,7 @@ const (
 	unansweredTimeout = 10 * time.Second
 )
 
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 2 * time.Second, Count: 3}
 
 // listen opens a listener. Its error is a sentence that names the variable.
 func listen(ctx context.Context, variable, address string) (net.Listener, error) {

@@ -51,7 +51,7 @@ type Config struct {
 	// how often each client's neighbours are ranked anew.
 	ViewEveryTicks, RankEveryTicks uint64
 	// KeepAliveTicks is how often a client is shown a view although nothing
-	// changed. Welcome tells it, and a client gives a gateway up that is silent for twice as long.
+	// changed. Welcome tells it, and a client gives a gateway up that is silent for 3 s longer.
 	KeepAliveTicks uint64
 	// ViewBudgetBytes is the most that a view may weigh. It must hold Self and
 	// a full update of each near neighbour.
@@ -72,10 +72,10 @@ func DefaultConfig(maxClients int) Config {
 	return Config{
 		MaxClients: maxClients, MaxPending: 1024, LoginEveryTicks: 5, LoginTimeoutTicks: 1200,
 		CommandsPerSecond: 40, EventsPerSecond: 20, FloodSeconds: 5, AimMPerS: 200,
-		InputEveryTicks: 5, EventEveryTicks: 10, AttendEveryTicks: 80, LostTicks: 20,
+		InputEveryTicks: 5, EventEveryTicks: 10, AttendEveryTicks: 100, LostTicks: 20,
 		LingerTicks: 10, SubscribeEveryTicks: 20, SilentTicks: 10, LateTicks: 5,
 		SuspectEveryTicks: 20, ReportEveryTicks: 20, DrainTicks: 20,
-		ViewEveryTicks: 1, RankEveryTicks: 5, KeepAliveTicks: 80, ViewBudgetBytes: 2560,
+		ViewEveryTicks: 1, RankEveryTicks: 5, KeepAliveTicks: 100, ViewBudgetBytes: 2560,
 		InterestM: 200, KnownMax: 4000, NearCount: 60, MidCount: 140, MidEveryTicks: 4, FarEveryTicks: 40, CellM: 8,
 	}
 }

@@ -91,7 +91,7 @@ func TestRestChangesNothing(t *testing.T) {
 // but those of their keep-alives, which are spread evenly.
 func TestRest(t *testing.T) {
 	r := newRig(t, testConfig(), 1)
-	const players = 160
+	const players = 200
 	for p := range mesh.PlayerID(players) {
 		r.zones[0].poses = append(r.zones[0].poses, player(p+1, int32(p)*40, 0))
 	}

@@ -47,7 +47,7 @@ type Welcome struct {
 	OriginUnixMilli int64
 	Tick            mesh.Tick
 	// KeepAliveMilli is how often the gateway says something at the least, in ms; one
-	// that is silent for twice as long is gone.
+	// that is silent for SilenceMilli longer is gone.
 	KeepAliveMilli uint32
 	// Resume is the ticket with which this session may resume on any gateway.
 	Resume string

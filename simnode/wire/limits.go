@@ -10,6 +10,9 @@ const Version = 3
 
 // The limits of a message, enforced by both sides.
 const (
+	// SilenceMilli is how much longer than Welcome.KeepAliveMilli a gateway may be silent, in ms.
+	SilenceMilli = 3000
+
 	MaxPeerBytes     = 4 << 20 // a frame of 100,000 entities fits
 	MaxClientBytes   = 1 << 10 // client to gateway
 	MaxServerBytes   = 64 << 10

@@ -37,9 +37,9 @@ func examples() []example {
 			{1, "Hello"}, {4, `"WEFT"`}, {1, "version 3"}, {1, "player 7"}, {2, "session 1,000 (0 for a new one)"},
 			{10, `ticket: 9 bytes, "let me in"`}, {1, "has the answers through event 2"}}},
 		{"Server: Welcome", AppendServer(nil, &Welcome{Session: 1000, Entity: body, LastEvent: 3, TickHz: 20, OriginUnixMilli: 1_750_000_000_000,
-			Tick: 5000, KeepAliveMilli: 4000, Resume: "again", Gateways: []string{"ws://g2/"}}), []part{
+			Tick: 5000, KeepAliveMilli: 5000, Resume: "again", Gateways: []string{"ws://g2/"}}), []part{
 			{1, "Welcome"}, {2, "session 1,000"}, {2, "your body: a player, number 7"}, {1, "event 3 is decided: repeat from 4 on"}, {1, "20 ticks a second"},
-			{6, "tick 0 was at Unix time 1,750,000,000,000 ms (zigzag)"}, {2, "tick 5,000 now"}, {2, "says something every 4,000 ms at the least"}, {6, `resume with the ticket "again"`},
+			{6, "tick 0 was at Unix time 1,750,000,000,000 ms (zigzag)"}, {2, "tick 5,000 now"}, {2, "says something every 5,000 ms at the least"}, {6, `resume with the ticket "again"`},
 			{1, "one gateway to resume on"}, {9, `"ws://g2/"`}}},
 		{"Client: Steer", AppendClient(nil, &Steer{mesh.Command{Sequence: 130, MoveX: 127, MoveY: -1, Yaw: 0x4000}}), []part{
 			{1, "Steer"}, {2, "command 130"}, {1, "full speed along +x"}, {1, "and 1/127 of it along −y"}, {2, "looking at a quarter turn"}}},
