@@ -112,7 +112,7 @@ func New(cfg Config, self mesh.Process) *Gateway {
 	}
 	g.groups = map[cellKey]*group{}
 	g.replica.slots = map[mesh.EntityID]uint32{}
-	g.replica.held = map[mesh.EntityID]mesh.EntityID{}
+	g.replica.held = map[mesh.EntityID][]mesh.EntityID{}
 	return g
 }
 

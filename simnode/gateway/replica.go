@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"slices"
+
 	"weft/control/mesh"
 	"weft/simnode/wire"
 )
@@ -18,7 +20,7 @@ type replica struct {
 	// lingering are the entities that vanished, in the order in which they did.
 	lingering []lingerer
 	lingerAt  int
-	held      map[mesh.EntityID]mesh.EntityID // player's body → what is in its hands
+	held      map[mesh.EntityID][]mesh.EntityID // player's body → what it is shown to carry, the newest last
 	gridStale bool
 	// stirred and unplayed: anything changed that may concern a client, since the
 	// last views and since the last tick.
@@ -192,13 +194,25 @@ func better(c, than *claim, current *feed) bool {
 	return c.feed == current
 }
 
+// hold notes that item went from one carrier to another. A body may be shown to
+// carry two for a while: a zone that was taken over shows what one was before.
 func (r *replica) hold(item, from, to mesh.EntityID) {
-	if from.Kind() == mesh.KindPlayer && r.held[from] == item {
+	if left := slices.DeleteFunc(r.held[from], func(id mesh.EntityID) bool { return id == item }); len(left) > 0 {
+		r.held[from] = left
+	} else {
 		delete(r.held, from)
 	}
 	if to.Kind() == mesh.KindPlayer {
-		r.held[to] = item
+		r.held[to] = append(r.held[to], item)
 	}
+}
+
+// inHand returns what body is shown to carry, the newest if it is several; 0 is nothing.
+func (r *replica) inHand(body mesh.EntityID) mesh.EntityID {
+	if items := r.held[body]; len(items) > 0 {
+		return items[len(items)-1]
+	}
+	return 0
 }
 
 // expire stops showing what has lingered long enough.

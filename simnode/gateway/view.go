@@ -181,7 +181,7 @@ func (g *Gateway) rankIfDue(c *client, slot uint32) {
 
 func (g *Gateway) selfOf(e *entity) wire.Self {
 	return wire.Self{Zone: e.best.zone, Epoch: e.best.shown, Hop: e.pose.Hop, Tick: e.best.tick,
-		Pos: e.pose.Pos, Held: g.held[e.id], Health: e.pose.Health}
+		Pos: e.pose.Pos, Held: g.inHand(e.id), Health: e.pose.Health}
 }
 
 // midStep is the step at which c's middle ones were last due, as of step.

@@ -473,6 +473,35 @@ func TestHands(t *testing.T) {
 	held(0, "gone")
 }
 
+// TestHandsAfterTakeover: a new owner shows for a moment that a player carries
+// what it let go before it took up another.
+func TestHandsAfterTakeover(t *testing.T) {
+	body, cup, jug := mesh.PlayerEntity(1), mesh.MakeEntityID(mesh.KindItem, 5), mesh.MakeEntityID(mesh.KindItem, 6)
+	for _, gone := range []bool{false, true} {
+		r := newRig(t, testConfig(), 1)
+		z := &r.zones[0]
+		z.poses = []mesh.Pose{player(1, 1000, 1000), {ID: cup, Hop: 10, Carrier: body}}
+		r.frames()
+		eye := r.join(1, 1)
+		steps := []func(){
+			func() {},
+			func() { z.poses = append(z.poses, mesh.Pose{ID: jug, Hop: 8, Carrier: body}) },
+			func() {
+				if z.poses[2].Hop, z.poses[2].Carrier = 10, 0; gone {
+					z.poses = z.poses[:2]
+				}
+			},
+			func() { z.poses[1].Hop, z.poses[1].Carrier = 11, 0 },
+		}
+		for i, want := range []mesh.EntityID{cup, jug, cup, 0} {
+			steps[i]()
+			if r.run(13); eye.self.Held != want {
+				t.Errorf("step %d, the jug vanishes %v: %x is held, want %x", i, gone, eye.self.Held, want)
+			}
+		}
+	}
+}
+
 // TestClaims holds the order of claims, and how long the last one lingers.
 func TestClaims(t *testing.T) {
 	old, young := &feed{zone: 1, tick: 5}, &feed{zone: 2, tick: 9}
@@ -488,7 +517,7 @@ func TestClaims(t *testing.T) {
 		{"the newest", mesh.Pose{Hop: 2}, mesh.Pose{Hop: 2}, 2, young},
 	} {
 		for _, swap := range []bool{false, true} {
-			r := replica{slots: map[mesh.EntityID]uint32{}, held: map[mesh.EntityID]mesh.EntityID{}}
+			r := replica{slots: map[mesh.EntityID]uint32{}, held: map[mesh.EntityID][]mesh.EntityID{}}
 			tt.a.ID, tt.b.ID = 7, 7
 			if swap {
 				r.claim(young, &tt.b, 0, 1)
@@ -503,7 +532,7 @@ func TestClaims(t *testing.T) {
 			}
 		}
 	}
-	r := replica{slots: map[mesh.EntityID]uint32{}, held: map[mesh.EntityID]mesh.EntityID{}}
+	r := replica{slots: map[mesh.EntityID]uint32{}, held: map[mesh.EntityID][]mesh.EntityID{}}
 	r.claim(old, &mesh.Pose{ID: 7}, 0, 1)
 	r.drop(0, old, 10, 1)
 	r.claim(old, &mesh.Pose{ID: 7}, 0, 1)
