@@ -243,20 +243,18 @@ func (g *Gateway) tell1(p *page, slot uint32) bool {
 }
 
 // tellNearest tells of at least the want entities nearest to pos that are stale,
-// within a radius that holds about so many.
+// within a radius that holds about so many. If not all fit, the radius is
+// nearer to that the next time.
 func (g *Gateway) tellNearest(c *client, pos mesh.Vec, radius2 *int64, want int) {
 	most := g.cfg.interest() * 5 / 4
 	for range maxWiden {
 		n, fits := g.tellWithin(c, pos, *radius2)
-		if !fits {
-			return
-		}
 		if n >= want && n <= want+want/8 || *radius2 >= most*most && n < want {
 			return
 		}
 		aim := *radius2 * int64(want+want/16+1) / int64(n+1)
 		*radius2 = min(max(aim, *radius2/4, 1), *radius2*4+1, most*most)
-		if n >= want {
+		if n >= want || !fits {
 			return
 		}
 	}
