@@ -199,7 +199,8 @@ func (n *Node) onFreshen(m *wire.Freshen) {
 
 // openZone begins to simulate what the load gave, each entity where it was
 // last seen: a pose counts only if it is of the entity's current hop and not
-// before its last durable place.
+// before its last durable place. Who sleeps lies where it is stored: a pose of it
+// comes from a waking that never was.
 func (n *Node) openZone(z *zone, state *replication.State, stored mesh.PoseRecord) {
 	if poses, err := replication.DecodePoses(stored.Data); err == nil {
 		z.keepFresh(stored.Epoch, stored.Tick, poses)
@@ -207,11 +208,11 @@ func (n *Node) openZone(z *zone, state *replication.State, stored mesh.PoseRecor
 	z.world = world.New(n.cfg.World, n.rules)
 	for _, id := range slices.Sorted(maps.Keys(state.Entities)) {
 		e := state.Entities[id]
-		if f, ok := z.fresh.poses[id]; ok && f.pose.Hop == e.Hop && f.tick >= e.Placed {
-			carrier, asleep, outbound := e.Carrier, e.Flags&mesh.Asleep, mesh.Outbound
+		if f, ok := z.fresh.poses[id]; ok && e.Flags&mesh.Asleep == 0 && f.pose.Hop == e.Hop && f.tick >= e.Placed {
+			carrier := e.Carrier
 			e.Pose = f.pose
 			e.Carrier = carrier
-			e.Flags = e.Flags&^(outbound|mesh.Asleep) | asleep
+			e.Flags &^= mesh.Outbound | mesh.Asleep
 		}
 		n.install(z, e)
 	}
