@@ -346,6 +346,9 @@ func (g *Gateway) nearBlock(grp *group) *block {
 	if b.step == g.step && b.of == told {
 		return b
 	}
+	if b.step == g.step { // views of another turn share its bytes
+		b.bytes = nil
+	}
 	b.begin(g.step)
 	b.of = told
 	for i := range grp.sure {

@@ -301,6 +301,11 @@ func TestTurns(t *testing.T) {
 			t.Errorf("tick %d: %d views, want %d", r.now, told, players/4)
 		}
 	}
+	for i := range 12 { // frames are lost: several turns are shown something at once, each what it missed
+		r.zones[0].poses[i].Pos.X += 100
+		r.run(1)
+		r.now += mesh.Tick(i % 3)
+	}
 	r.run(4)
 	for id, e := range r.seen {
 		for _, p := range r.zones[0].poses {
