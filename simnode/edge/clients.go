@@ -351,16 +351,40 @@ type audience struct {
 	players map[process.ClientID]mesh.PlayerID
 	payload []byte
 	frame   []byte
+
+	moved   int // clients that came or went since settled said so
+	seen    int // of them at movedAt
+	movedAt time.Time
 }
 
 func newAudience(b *ticket.Booth) *audience {
 	return &audience{clients: map[process.ClientID]*client{}, booth: b, players: map[process.ClientID]mesh.PlayerID{}}
 }
 
+// settled reports, once, that at least crowd clients have come or gone, and
+// nobody for settleTime.
+func (a *audience) settled(now time.Time) bool {
+	if a.moved != a.seen {
+		a.seen, a.movedAt = a.moved, now
+	}
+	if a.moved < crowd || now.Sub(a.movedAt) < settleTime {
+		return false
+	}
+	a.moved, a.seen = 0, 0
+	return true
+}
+
+// A crowd that comes or goes leaves garbage that no steady tick would collect for minutes.
+const (
+	crowd      = 256
+	settleTime = 5 * time.Second
+)
+
 // admits reports whether the loop knows the client of an event.
 func (a *audience) admits(in input) bool {
 	switch in.ev.Kind {
 	case process.EventClientUp:
+		a.moved++
 		a.clients[in.client.id] = in.client
 		a.players[in.client.id] = in.ev.Hello.Player
 		return true
@@ -373,6 +397,7 @@ func (a *audience) admits(in input) bool {
 }
 
 func (a *audience) forget(id process.ClientID) {
+	a.moved++
 	delete(a.clients, id)
 	delete(a.players, id)
 }

@@ -397,3 +397,34 @@ func TestGuestsWithoutHello(t *testing.T) {
 	}
 	http.DefaultClient.CloseIdleConnections()
 }
+
+// TestSettled: a crowd that came is told of once, when nobody has come or gone for a while.
+func TestSettled(t *testing.T) {
+	a, now := newAudience(nil), time.Now()
+	told := 0
+	pass := func(d time.Duration) {
+		for end := now.Add(d); now.Before(end); now = now.Add(50 * time.Millisecond) {
+			if a.settled(now) {
+				told++
+			}
+		}
+	}
+	join := func(n int) {
+		for range n {
+			id := process.ClientID(len(a.clients) + 1)
+			a.admits(input{client: &client{id: id}, ev: process.Event{Kind: process.EventClientUp, Client: id}})
+		}
+	}
+	join(crowd - 1)
+	if pass(2 * settleTime); told != 0 {
+		t.Error("told of a few")
+	}
+	join(1)
+	if pass(settleTime - time.Second); told != 0 {
+		t.Error("told too soon")
+	}
+	join(1)
+	if pass(3 * settleTime); told != 1 {
+		t.Errorf("told %d times of one crowd", told)
+	}
+}

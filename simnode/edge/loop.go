@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"weft/control/mesh"
@@ -101,6 +102,9 @@ func (l *loop) tick() {
 	}
 	l.core.Observe(r)
 	l.step(process.Event{Kind: process.EventTick, Tick: tick, Skipped: skipped, LateUS: us(late)})
+	if l.clients != nil && l.clients.settled(began) {
+		go debug.FreeOSMemory()
+	}
 	now := time.Now()
 	l.pace.busy += now.Sub(began)
 	l.pace.end(now)

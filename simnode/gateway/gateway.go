@@ -57,6 +57,7 @@ type Gateway struct {
 	record record
 	messages
 	effects []process.Effect
+	peak    peak
 }
 
 // messages is the memory of the messages in effects. A slice that grows leaves
@@ -166,11 +167,13 @@ func (g *Gateway) Clients() int { return len(g.clients) }
 func (g *Gateway) Layout() *mesh.Layout { return g.layout }
 
 func (g *Gateway) reset() {
+	g.peak.out, g.peak.effects = max(g.peak.out, len(g.view.out)), max(g.peak.effects, len(g.effects))
 	clear(g.effects)
 	g.effects = g.effects[:0]
 	g.logins, g.logouts, g.inputs, g.acts = g.logins[:0], g.logouts[:0], g.inputs[:0], g.acts[:0]
 	g.acks, g.subscribes, g.welcomes, g.byes = g.acks[:0], g.subscribes[:0], g.welcomes[:0], g.byes[:0]
 	g.view.out = g.view.out[:0]
+	g.slim()
 }
 
 // push appends m to s and returns where it is.

@@ -63,6 +63,7 @@ func (g *Gateway) forgetGroups() {
 		for k, grp := range g.groups {
 			if g.step-grp.usedAt > groupTicks {
 				delete(g.groups, k)
+				*grp = group{crowd: grp.crowd} // clients at rest may keep it for long
 			}
 		}
 	}

@@ -41,7 +41,7 @@ func (g *Gateway) rest(c *client) {
 		return
 	}
 	c.resting = true
-	g.dues[c.index] = min(g.aliveAt(c), c.sentAt+mesh.Tick(g.cfg.AttendEveryTicks))
+	g.dues[c.index] = min(g.aliveAt(c), g.attendAt(c))
 }
 
 // aliveAt returns when c is shown a view at the latest: KeepAliveTicks after
@@ -51,6 +51,43 @@ func (g *Gateway) aliveAt(c *client) mesh.Tick {
 	if c.toldAt == 0 {
 		return 0
 	}
-	every := mesh.Tick(g.cfg.KeepAliveTicks)
-	return c.toldAt + every - (c.toldAt+mesh.Tick(c.phase))%every
+	return c.turn(c.toldAt, g.cfg.KeepAliveTicks)
+}
+
+// attendAt likewise returns when the owner of a standing body is told that its
+// client is there.
+func (g *Gateway) attendAt(c *client) mesh.Tick { return c.turn(c.sentAt, g.cfg.AttendEveryTicks) }
+
+// turn returns c's last turn, which comes every so many ticks, that is no later
+// than as many after at.
+func (c *client) turn(at mesh.Tick, every uint64) mesh.Tick {
+	return at + mesh.Tick(every-(uint64(at)+c.phase)%every)
+}
+
+// peak is the most that one step has taken of the memory that steps share, since
+// it was last looked at.
+type peak struct {
+	out, effects int
+	lookAt       mesh.Tick
+}
+
+const (
+	slimTicks = 40
+	slack     = 4 // times what was needed may be kept
+	keptBytes = 64 << 10
+	kept      = 256
+)
+
+// slim gives back what only a burst needed, such as the first views of a crowd.
+func (g *Gateway) slim() {
+	if g.now < g.peak.lookAt {
+		return
+	}
+	if cap(g.view.out) > max(slack*g.peak.out, keptBytes) {
+		g.view.out = nil
+	}
+	if cap(g.effects) > max(slack*g.peak.effects, kept) {
+		g.effects = nil
+	}
+	g.peak = peak{lookAt: g.now + slimTicks}
 }

@@ -430,7 +430,7 @@ func (g *Gateway) input(c *client, changed bool) {
 	case changed:
 		c.repeats = max(c.repeats, 1)
 	case c.sentAt == 0:
-	case g.now >= c.sentAt+mesh.Tick(g.cfg.AttendEveryTicks):
+	case g.now >= g.attendAt(c):
 	case !due || !moving(c.command) && c.repeats == 0:
 		return
 	}

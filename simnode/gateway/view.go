@@ -198,7 +198,7 @@ func (g *Gateway) tellDue(c *client, pos mesh.Vec, budget int) (shared []byte) {
 	mid := g.cfg.NearCount + g.cfg.MidCount
 	few := c.knows <= g.cfg.NearCount
 	switch {
-	case few && c.group != nil:
+	case few && c.group != nil && c.group.count <= 2*g.cfg.NearCount:
 		shared = g.share(c, g.nearBlock(c.group))
 	case !few:
 		g.tellNearest(c, pos, &c.nearRadius2, g.cfg.NearCount)
