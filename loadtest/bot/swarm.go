@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,8 +19,8 @@ import (
 )
 
 // Swarm is a crowd that does nothing but walk about a place, at so little cost
-// that thousands fit beside the servers they measure: a goroutine each that
-// decodes every view into memory of its own, and one that steers them all.
+// that thousands fit beside the servers they measure: one goroutine that reads
+// and decodes every view, where the system gives a way to, and one that steers them all.
 // What each was shown is kept, for an Audit afterwards.
 type Swarm struct {
 	cfg    SwarmConfig
@@ -30,6 +29,7 @@ type Swarm struct {
 	ended  atomic.Int64 // connections that broke
 	record atomic.Bool
 	works  sync.WaitGroup
+	poller poller // reads all connections
 }
 
 // SwarmConfig is what a swarm needs to know. Its players are numbered from 1.
@@ -63,16 +63,18 @@ func Print(player int, x, y, z uint16) uint64 {
 }
 
 type walker struct {
-	swarm   *Swarm
-	player  int
-	conn    net.Conn
-	view    wire.View
-	players []int32 // by handle; -1 is nobody
-	pos     atomic.Uint64
-	heading float64
-	turnAt  time.Duration
-	seq     uint32
-	frame   []byte
+	swarm    *Swarm
+	player   int
+	conn     io.WriteCloser
+	view     wire.View
+	players  []int32 // by handle; -1 is nobody
+	pos      atomic.Uint64
+	heading  float64
+	turnAt   time.Duration
+	seq      uint32
+	frame    []byte
+	kept     []byte // the beginning of a frame that is not whole
+	welcomed bool
 
 	mu       sync.Mutex
 	glimpses []Glimpse
@@ -90,6 +92,10 @@ func NewSwarm(cfg SwarmConfig) *Swarm {
 
 // Join logs everyone in, some at a time, and returns when all bodies stand.
 func (s *Swarm) Join(ctx context.Context) error {
+	if err := s.poller.begin(s); err != nil {
+		return err
+	}
+	s.works.Go(func() { s.poller.run(ctx) })
 	places := make(chan struct{}, maxSwarmJoining)
 	var tries sync.WaitGroup
 	var mu sync.Mutex
@@ -163,60 +169,76 @@ func (w *walker) say(m wire.ClientMessage) error {
 	return err
 }
 
-// read takes in what the gateway sends until the connection ends.
+// read takes in what the gateway sends until the connection ends, or, once the
+// player is welcomed, somebody else reads it.
 func (w *walker) read(from io.Reader, welcomed chan<- error) {
-	told := false
-	tell := func(err error) {
-		if !told {
-			told = true
-			welcomed <- err
-		} else if err != nil {
-			w.swarm.ended.Add(1)
-		}
-	}
-	defer w.conn.Close()
-	b := make([]byte, 0, 4096)
+	b := make([]byte, pollBytes/8)
 	for {
-		if len(b) == cap(b) {
-			b = append(b, make([]byte, len(b))...)[:len(b)]
+		n, err := from.Read(b)
+		if err == nil {
+			err = w.hear(b[:n])
 		}
-		n, err := from.Read(b[len(b):cap(b)])
+		switch {
+		case err != nil && w.welcomed:
+			w.swarm.ended.Add(1)
+		case err != nil:
+			welcomed <- err
+		case !w.welcomed:
+			continue
+		}
 		if err != nil {
-			tell(err)
+			w.conn.Close()
 			return
 		}
-		b = b[:len(b)+n]
-		rest := b
-		for {
-			op, payload, size := cutServerFrame(rest)
-			if size == 0 {
-				break
+		adopted := welcomed != nil && w.swarm.poller.adopt(w)
+		if welcomed != nil {
+			welcomed <- nil
+			welcomed = nil
+		}
+		if adopted {
+			return
+		}
+	}
+}
+
+// pollBytes is how much is read at a time.
+const pollBytes = 64 << 10
+
+// hear takes in bytes that came.
+func (w *walker) hear(b []byte) error {
+	kept := len(w.kept) > 0
+	if kept {
+		w.kept = append(w.kept, b...)
+		b = w.kept
+	}
+	for {
+		op, payload, size := cutServerFrame(b)
+		if size == 0 {
+			break
+		}
+		b = b[size:]
+		switch {
+		case op != 2:
+		case wire.IsView(payload):
+			if err := w.see(payload, size); err != nil {
+				return err
 			}
-			rest = rest[size:]
-			switch {
-			case op != 2:
-			case wire.IsView(payload):
-				if err := w.see(payload, size); err != nil {
-					tell(err)
-					return
-				}
-			default:
-				m, err := wire.DecodeServer(payload)
-				if bye, ok := m.(*wire.Bye); ok {
-					err = fmt.Errorf("the gateway says goodbye: %s", bye.Text)
-				}
-				if err != nil {
-					tell(err)
-					return
-				}
-				if _, ok := m.(*wire.Welcome); ok {
-					w.swarm.joined.Add(1)
-					tell(nil)
-				}
+		default:
+			m, err := wire.DecodeServer(payload)
+			if bye, ok := m.(*wire.Bye); ok {
+				err = fmt.Errorf("the gateway says goodbye: %s", bye.Text)
+			}
+			if err != nil {
+				return err
+			}
+			if _, ok := m.(*wire.Welcome); ok {
+				w.swarm.joined.Add(1)
+				w.welcomed = true
 			}
 		}
-		b = b[:copy(b, rest)]
 	}
+	w.kept = append(w.kept[:0], b...)
+	return nil
 }
 
 // cutServerFrame returns the first frame of b, or a size of 0 if it is not whole.
