@@ -44,8 +44,9 @@ type seenZone struct {
 // viewing is the memory that views of a tick share.
 type viewing struct {
 	writer wire.ViewWriter
-	arena  []byte // the entries encoded in this tick, each once
-	out    []byte // the views of this tick
+	arena  []byte   // the entries encoded in this tick, each once
+	out    []byte   // the views of this tick
+	pageAt []uint32 // by number, 1 + where the page is of the client that is told; 0 again after
 }
 
 // block is moves of entities in sight of a group, encoded once for all.
@@ -268,7 +269,13 @@ func (g *Gateway) tellWithin(c *client, pos mesh.Vec, radius2 int64) (n int, fit
 	if across := int(2*radius/g.grid.cell) + 2; across*across > c.knows {
 		return g.tellKnown(c, pos, radius2)
 	}
-	var p *page
+	for len(g.view.pageAt) < len(g.news.moved) {
+		g.view.pageAt = append(g.view.pageAt, 0)
+	}
+	pageAt := g.view.pageAt
+	for i := range c.pages {
+		pageAt[c.pages[i].number] = uint32(i) + 1
+	}
 	fits = true
 	for _, s := range g.grid.cover(pos, radius) {
 		entries := g.grid.entries[s.from:s.to]
@@ -278,15 +285,17 @@ func (g *Gateway) tellWithin(c *client, pos mesh.Vec, radius2 int64) (n int, fit
 				continue
 			}
 			n++
-			if number := e.slot / pageSlots; p == nil || p.number != number {
-				if p = c.pages.find(number); p == nil {
-					continue
-				}
+			at := pageAt[e.slot/pageSlots]
+			if at == 0 || !fits {
+				continue
 			}
-			if fits && p.stale.has(e.slot) {
+			if p := &c.pages[at-1]; p.stale.has(e.slot) {
 				fits = g.tell1(p, e.slot)
 			}
 		}
+	}
+	for i := range c.pages {
+		pageAt[c.pages[i].number] = 0
 	}
 	return max(n-1, 0), fits // its own body is among them, unless it has just gone elsewhere
 }
