@@ -51,17 +51,21 @@ func (g *Gateway) aliveAt(c *client) mesh.Tick {
 	if c.toldAt == 0 {
 		return 0
 	}
-	return c.turn(c.toldAt, g.cfg.KeepAliveTicks)
+	return c.turn(c.toldAt, g.cfg.KeepAliveTicks, aliveGrain)
 }
 
 // attendAt likewise returns when the owner of a standing body is told that its
 // client is there.
-func (g *Gateway) attendAt(c *client) mesh.Tick { return c.turn(c.sentAt, g.cfg.AttendEveryTicks) }
+func (g *Gateway) attendAt(c *client) mesh.Tick { return c.turn(c.sentAt, g.cfg.AttendEveryTicks, attendGrain) }
+
+// Turns are so many ticks apart: each tick in which there is anything to write wakes
+// whoever writes and reads it.
+const aliveGrain, attendGrain = 5, 20
 
 // turn returns c's last turn, which comes every so many ticks, that is no later
 // than as many after at.
-func (c *client) turn(at mesh.Tick, every uint64) mesh.Tick {
-	return at + mesh.Tick(every-(uint64(at)+c.phase)%every)
+func (c *client) turn(at mesh.Tick, every, grain uint64) mesh.Tick {
+	return at + mesh.Tick(every-(uint64(at)+c.phase*grain)%every)
 }
 
 // peak is the most that one step has taken of the memory that steps share, since

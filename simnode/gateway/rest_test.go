@@ -108,20 +108,20 @@ func TestRest(t *testing.T) {
 		return n
 	}
 	passed := 0
-	for range every {
+	for range every / aliveGrain {
 		before := views()
-		r.run(1)
+		r.run(aliveGrain)
 		for i := range r.g.clients {
 			if r.g.passes(i) {
 				passed++
 			}
 		}
-		if told := views() - before; told != players/every {
-			t.Fatalf("tick %d: %d views, not %d", r.now, told, players/every)
+		if told := views() - before; told != players/every*aliveGrain {
+			t.Fatalf("tick %d: %d views, not %d", r.now, told, players/every*aliveGrain)
 		}
 	}
-	if passed < players*every*9/10 {
-		t.Fatalf("passed over %d times of %d", passed, players*every)
+	if passed < players*every/aliveGrain*9/10 {
+		t.Fatalf("passed over %d times of %d", passed, players*every/aliveGrain)
 	}
 	r.zones[0].poses[7].Pos.X += 100
 	before := views()
