@@ -62,14 +62,14 @@ func BenchmarkTick(b *testing.B) {
 				r.now++
 				frame := frameEvent(r, r.zones[0].enc.Encode(nil, r.now, r.zones[0].poses))
 				b.StartTimer()
-				r.g.Step(frame)
+				for _, e := range r.g.Step(frame) {
+					bytes += len(e.Data) + len(e.Shared)
+				}
 				for i := range n {
 					r.g.Step(process.Event{Kind: process.EventClient, Client: process.ClientID(i + 1),
 						ClientMessage: &wire.Steer{Command: mesh.Command{Sequence: uint32(r.now), MoveX: int8(r.now & 63)}}})
 				}
-				for _, e := range r.g.Step(process.Event{Kind: process.EventTick, Tick: r.now}) {
-					bytes += len(e.Data)
-				}
+				r.g.Step(process.Event{Kind: process.EventTick, Tick: r.now})
 			}
 			b.ReportMetric(float64(bytes)/float64(b.N)/float64(n), "B/view")
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/50_000*100, "%core")
