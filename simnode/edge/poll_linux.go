@@ -94,7 +94,7 @@ func (p *poller) adopt(conn net.Conn, count func(int)) (*polled, bool) {
 // says how long to wait before more is read. An error cuts the connection. When
 // it is over c.ended is called.
 func (o *polled) serve(c *client, receive func(*client, []byte) (time.Duration, error)) {
-	o.client, o.receive, o.events = c, receive, unix.EPOLLIN
+	o.client, o.receive = c, receive
 	p := o.poller
 	p.mu.Lock()
 	for len(p.conns) <= o.fd {
@@ -109,6 +109,10 @@ func (o *polled) serve(c *client, receive func(*client, []byte) (time.Duration, 
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.fd < 0 {
+		return // run has ended meanwhile
+	}
+	o.events |= unix.EPOLLIN // room may be wanted already
 	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, o.fd, o.event()); err != nil {
 		o.dead = true
 		_ = unix.Shutdown(o.fd, unix.SHUT_RDWR)
@@ -177,8 +181,16 @@ func (o *polled) cut() {
 
 // run reads all connections until ctx ends, and then closes them.
 func (p *poller) run(ctx context.Context) {
-	stop := context.AfterFunc(ctx, func() { _, _ = unix.Write(p.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0}) })
-	defer stop()
+	rung := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_, _ = unix.Write(p.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		close(rung)
+	})
+	defer func() {
+		if !stop() {
+			<-rung // not into what the descriptor is after release
+		}
+	}()
 	events := make([]unix.EpollEvent, pollEvents)
 	b := make([]byte, pollBytes)
 	pause := time.NewTimer(0)
