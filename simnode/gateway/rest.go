@@ -56,7 +56,9 @@ func (g *Gateway) aliveAt(c *client) mesh.Tick {
 
 // attendAt likewise returns when the owner of a standing body is told that its
 // client is there.
-func (g *Gateway) attendAt(c *client) mesh.Tick { return c.turn(c.sentAt, g.cfg.AttendEveryTicks, attendGrain) }
+func (g *Gateway) attendAt(c *client) mesh.Tick {
+	return c.turn(c.sentAt, g.cfg.AttendEveryTicks, attendGrain)
+}
 
 // Turns are so many ticks apart: each tick in which there is anything to write wakes
 // whoever writes and reads it.
