@@ -346,6 +346,7 @@ func runSwarm(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 		return err
 	}
 	swarm.Record(false)
+	observer.Hear(nil)
 	if err := mouth.Encode(sighting{Over: true}); err != nil {
 		return err
 	}

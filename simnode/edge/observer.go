@@ -22,9 +22,9 @@ import (
 type Observer struct {
 	asked atomic.Bool   // Each was called since the last look
 	ended chan struct{} // closed when it has
-	heard atomic.Pointer[func(*replication.FrameDecoder)]
 
 	mu      sync.Mutex // the loop steps under it, Each reads under it
+	heard   func(*replication.FrameDecoder)
 	layout  *mesh.Layout
 	peers   map[mesh.NodeID]bool
 	sights  map[mesh.ZoneID]*sight
@@ -72,8 +72,13 @@ func Observe(ctx context.Context, s store.Store, key options.Key, log *slog.Logg
 func (o *Observer) Wait() { <-o.ended }
 
 // Hear has f called with each frame that was taken in, from the observer's own
-// goroutine, and frames asked for. F must return soon and keep nothing.
-func (o *Observer) Hear(f func(*replication.FrameDecoder)) { o.heard.Store(&f) }
+// goroutine, and frames asked for. F must return soon and keep nothing. The f of
+// before is not called any more once Hear returns; nil hears nothing.
+func (o *Observer) Hear(f func(*replication.FrameDecoder)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.heard = f
+}
 
 // Each calls f for every entity that is in the world and in nobody's hands,
 // each once, with the zone whose word it is. F must return soon.
@@ -140,7 +145,7 @@ func (o *Observer) Step(ev process.Event) []process.Effect {
 
 func (o *Observer) tick(now mesh.Tick) {
 	o.now = now
-	if active := o.asked.Load() || o.heard.Load() != nil; active != o.active && (active || now%observeTicks == 0) {
+	if active := o.asked.Load() || o.heard != nil; active != o.active && (active || now%observeTicks == 0) {
 		o.active = active
 		for zone, s := range o.sights {
 			s.frames = replication.FrameDecoder{}
@@ -206,8 +211,8 @@ func (o *Observer) fromPeer(from mesh.NodeID, m wire.PeerMessage) {
 		switch err := s.frames.Apply(m.Data); {
 		case err == nil:
 			s.heardAt = o.now
-			if f := o.heard.Load(); f != nil {
-				(*f)(&s.frames)
+			if o.heard != nil {
+				o.heard(&s.frames)
 			}
 		case o.now >= s.askedAt+sightAgainTick:
 			o.subscribe(m.Zone, s)
