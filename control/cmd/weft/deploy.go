@@ -78,7 +78,7 @@ type deploy struct {
 	environment
 	Region   string            `help:"AWS region, the first time." env:"AWS_REGION,AWS_DEFAULT_REGION" placeholder:"NAME"`
 	World    string            `help:"Scenario whose world a new shard begins with: a name that ships with Weft, or a file." default:"tavern"`
-	Launcher string            `help:"What runs nodes and gateways: ecs (Fargate) or ec2." placeholder:"NAME"`
+	Launcher string            `help:"What runs nodes and gateways: ecs (Fargate), ec2, or both in the order in which they are asked: ecs,ec2." placeholder:"NAME"`
 	MaxNodes int               `help:"Most nodes at a time." placeholder:"N"`
 	Arch     string            `help:"arm64 (the default in the cloud) or x86_64." placeholder:"NAME"`
 	Zips     string            `help:"Folder of the functions' zips, instead of building them from the source." placeholder:"DIR" type:"path"`
