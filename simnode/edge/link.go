@@ -40,7 +40,7 @@ type link struct {
 }
 
 func newLink(conn net.Conn, peer identity) *link {
-	return &link{conn: conn, peer: peer, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	return &link{conn: still(conn), peer: peer, wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 // send appends framed messages to what is to be written; it never blocks. The

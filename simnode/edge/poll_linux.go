@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +17,9 @@ import (
 // for each: one goroutine waits for all of them and reads; whoever has
 // something to send writes to the socket itself, which never waits.
 type poller struct {
-	epoll, bell int // bell is written to when the poller should end
+	epoll   int
+	file    *os.File // owns epoll; the runtime waits for it as for any connection
+	waiting syscall.RawConn
 
 	mu    sync.Mutex
 	conns []*polled // by descriptor
@@ -53,15 +55,16 @@ func newPoller() (*poller, error) {
 	if err != nil {
 		return nil, err
 	}
-	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err == nil {
-		err = unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, bell, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(bell)})
-	}
-	if err != nil {
+	if err := unix.SetNonblock(epoll, true); err != nil { // says that the runtime can wait for it
 		unix.Close(epoll)
 		return nil, err
 	}
-	return &poller{epoll: epoll, bell: bell}, nil
+	p := &poller{epoll: epoll, file: os.NewFile(uintptr(epoll), "epoll")}
+	p.waiting, err = p.file.SyscallConn()
+	if err = errors.Join(err, p.file.SetReadDeadline(time.Time{})); err != nil { // it cannot
+		p.file.Close()
+	}
+	return p, err
 }
 
 // adopt takes a connection over if it is a plain one: then conn is closed and
@@ -183,7 +186,7 @@ func (o *polled) cut() {
 func (p *poller) run(ctx context.Context) {
 	rung := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		_, _ = unix.Write(p.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		_ = p.file.SetReadDeadline(time.Unix(1, 0)) // newPoller saw that it can
 		close(rung)
 	})
 	defer func() {
@@ -191,19 +194,21 @@ func (p *poller) run(ctx context.Context) {
 			<-rung // not into what the descriptor is after release
 		}
 	}()
-	events := make([]unix.EpollEvent, pollEvents)
+	var n int
+	var failed error
+	ready := make([]unix.EpollEvent, pollEvents)
+	look := func(uintptr) bool {
+		n, failed = events(p.epoll, ready)
+		return n > 0 || failed != nil
+	}
 	b := make([]byte, pollBytes)
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for ctx.Err() == nil {
-		n, err := unix.EpollWait(p.epoll, events, -1)
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			break
+		if err := p.waiting.Read(look); err != nil || failed != nil {
+			break // mostly the deadline
 		}
-		for _, e := range events[:max(n, 0)] {
-			if int(e.Fd) == p.bell {
-				continue
-			}
+		for _, e := range ready[:n] {
 			p.mu.Lock()
 			o := p.conns[e.Fd]
 			p.mu.Unlock()
@@ -236,14 +241,11 @@ func (p *poller) run(ctx context.Context) {
 	}
 }
 
-// release gives the poller's own descriptors back, after run.
-func (p *poller) release() {
-	unix.Close(p.epoll)
-	unix.Close(p.bell)
-}
+// release gives the poller's own descriptor back, after run.
+func (p *poller) release() { p.file.Close() }
 
 func (o *polled) read(b []byte) {
-	n, err := unix.Read(o.fd, b)
+	n, err := read(o.fd, b)
 	switch {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 		return
@@ -284,17 +286,4 @@ func (o *polled) close() {
 	}
 	o.mu.Unlock()
 	o.client.ended()
-}
-
-// write is write(2) on a socket that never waits, so the scheduler need not
-// know of it.
-func write(fd int, b []byte) (int, error) {
-	if len(b) == 0 {
-		return 0, nil
-	}
-	n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), nil
 }
