@@ -1,7 +1,10 @@
 // A room in which everyone walks and each is told of everyone, 20 times a second.
 import { Server, Room } from "@colyseus/core";
 import { WebSocketTransport } from "@colyseus/ws-transport";
+import { Encoder } from "@colyseus/schema";
 import { Entity, State } from "./state.mjs";
+
+Encoder.BUFFER_SIZE = 64 << 10; // a state that does not fit is encoded twice
 
 const stepMs = 50, place = 48 * 16, pace = 2 * 16 / 20; // 48 m across, 2 m/s, in 1/16 m a tick
 
