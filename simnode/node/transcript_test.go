@@ -52,6 +52,7 @@ type town struct {
 	holdZone mesh.ZoneID // whose answers; 0: all
 	commands map[mesh.PlayerID]mesh.Command
 	sessions map[mesh.PlayerID]uint64
+	appends  map[mesh.ZoneID]int // tried
 	out      strings.Builder
 }
 
@@ -65,6 +66,7 @@ func newTown(t testing.TB) *town {
 		t: t, cfg: node.DefaultConfig(), store: memstore.New(), tick: 100,
 		nodes: map[mesh.NodeID]*node.Node{}, selves: map[mesh.NodeID]mesh.Process{},
 		commands: map[mesh.PlayerID]mesh.Command{}, sessions: map[mesh.PlayerID]uint64{},
+		appends: map[mesh.ZoneID]int{},
 	}
 	m.layout.NextZone = 1
 	m.cfg.IdleTicks, m.cfg.AttendTicks, m.cfg.PickGiveUpTicks = 40, 60, 60
@@ -191,6 +193,9 @@ func (m *town) carryOut(from mesh.NodeID, e process.Effect) {
 			m.held = append(m.held, answer)
 		} else {
 			m.queue = append(m.queue, answer)
+		}
+		if a.Op == process.OpAppend {
+			m.appends[a.Zone]++
 		}
 		if s := e.Request; s.Op == process.OpPutSuspicion {
 			fmt.Fprintf(&m.out, "%s suspects %s (%d)\n", from, s.Suspicion.Suspect, s.Suspicion.Kind)
