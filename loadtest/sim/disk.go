@@ -27,6 +27,9 @@ func (d *disk) request(s *Sim, p *proc, r *process.Request) {
 	if s.faulting && s.chance(f.StoreSlow) {
 		reach += s.between(0, f.StoreSlowUpTo)
 	}
+	if s.faulting && r.Op == process.OpAppend && r.Slot.Seal && s.chance(f.SealLate) {
+		reach += s.between(0, f.SealLateUpTo)
+	}
 	lostBefore := s.faulting && s.chance(f.StoreLost)
 	lostAfter := s.faulting && s.chance(f.StoreLost)
 	late := s.faulting && s.chance(f.StoreLate)

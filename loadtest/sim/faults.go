@@ -14,6 +14,8 @@ type Faults struct {
 	DelayUpTo                       time.Duration
 	StoreLost, StoreLate, StoreSlow float64 // of store calls
 	StoreSlowUpTo                   time.Duration
+	SealLate                        float64 // of seals; the owner before goes on writing meanwhile
+	SealLateUpTo                    time.Duration
 	PlannerDies                     float64 // of layout changes, between two writes
 	RaisedTwice                     float64 // of takeovers
 	ClockDrift                      float64 // spread of clock rates
@@ -31,6 +33,7 @@ func AllFaults() Faults {
 	return Faults{
 		Loss: 0.01, Repeat: 0.02, Delay: 0.05, DelayUpTo: 400 * time.Millisecond,
 		StoreLost: 0.01, StoreLate: 0.03, StoreSlow: 0.03, StoreSlowUpTo: 300 * time.Millisecond,
+		SealLate: 0.3, SealLateUpTo: 2 * time.Second,
 		PlannerDies: 0.1, RaisedTwice: 0.2, ClockDrift: 0.01,
 		KillsPerMinute: 10, PausesPerMinute: 10, GatewayKillsPerMinute: 2,
 		ResetsPerMinute: 10, PartitionsPerMinute: 4, OutagesPerMinute: 2,
