@@ -59,7 +59,7 @@ func (c *checker) step() {
 					case ok && e.Hop < d.Hop:
 						c.s.fail("entity %x is simulated at hop %d in zone %d and stored at hop %d", e.ID, e.Hop, z.ID, d.Hop)
 						return false
-					case z.Waiting == 0 && (!ok || e.Hop != d.Hop):
+					case z.Waiting+z.Noted == 0 && (!ok || e.Hop != d.Hop):
 						c.s.fail("entity %x is simulated at hop %d in zone %d and stored at hop %d, and nothing is on its way", e.ID, e.Hop, z.ID, d.Hop)
 						return false
 					}
@@ -110,7 +110,12 @@ func (c *checker) end() {
 		p := s.find(z.Owner.Node)
 		open := false
 		if p != nil {
-			p.node.Inspect(func(v node.ZoneView) { open = open || v.ID == z.ID && v.Open && v.Epoch == z.Epoch })
+			p.node.Inspect(func(v node.ZoneView) {
+				open = open || v.ID == z.ID && v.Open && v.Epoch == z.Epoch
+				if v.Noted > 0 {
+					s.fail("zone %d has not journaled %d entities, and has room", v.ID, v.Noted)
+				}
+			})
 		}
 		if !open {
 			s.fail("zone %d is not open at %s (epoch %d)", z.ID, z.Owner.Node, z.Epoch)

@@ -27,6 +27,7 @@ type client struct {
 	view      wire.View
 	saidAt    time.Duration // when the last message arrives: they come in order
 	ever      bool          // it was welcomed once: its body must exist
+	slow      bool          // it does not read all
 
 	ledger map[uint32]entry
 }
@@ -92,6 +93,11 @@ func (s *Sim) toClient(p *proc, e *process.Effect) {
 	if e.Kind == process.EffectClientClose {
 		s.note("client %d: %+v", c.player, e.ServerMessage)
 		s.dropClient(c)
+		return
+	}
+	if c.slow && e.Droppable {
+		id := e.Client // the effect is its gateway's again after this
+		s.after(0, func() { s.deliver(p, process.Event{Kind: process.EventClientSlow, Client: id}) })
 		return
 	}
 	m := e.ServerMessage

@@ -27,8 +27,13 @@ func (d *disk) request(s *Sim, p *proc, r *process.Request) {
 	if s.faulting && s.chance(f.StoreSlow) {
 		reach += s.between(0, f.StoreSlowUpTo)
 	}
-	if s.faulting && r.Op == process.OpAppend && r.Slot.Seal && s.chance(f.SealLate) {
-		reach += s.between(0, f.SealLateUpTo)
+	if s.faulting && loads(r) && s.chance(f.LoadSlow) {
+		late := s.between(0, f.LoadSlowUpTo)
+		if s.chance(0.5) {
+			reach += late
+		} else {
+			answer += late
+		}
 	}
 	lostBefore := s.faulting && s.chance(f.StoreLost)
 	lostAfter := s.faulting && s.chance(f.StoreLost)
@@ -54,6 +59,17 @@ func (d *disk) request(s *Sim, p *proc, r *process.Request) {
 		}
 		s.after(answer, func() { s.deliver(p, process.Event{Kind: process.EventAnswer, Answer: &a}) })
 	})
+}
+
+// loads reports that r is one of those by which a zone is taken over.
+func loads(r *process.Request) bool {
+	switch r.Op {
+	case process.OpZone, process.OpReadSlots, process.OpChunk, process.OpRaisePoses:
+		return true
+	case process.OpAppend:
+		return r.Slot.Seal
+	}
+	return false
 }
 
 // perform carries a request out on the store, watching what it does.

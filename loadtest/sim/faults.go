@@ -14,8 +14,8 @@ type Faults struct {
 	DelayUpTo                       time.Duration
 	StoreLost, StoreLate, StoreSlow float64 // of store calls
 	StoreSlowUpTo                   time.Duration
-	SealLate                        float64 // of seals; the owner before goes on writing meanwhile
-	SealLateUpTo                    time.Duration
+	LoadSlow                        float64 // of the calls of a takeover: the owner before goes on writing meanwhile
+	LoadSlowUpTo                    time.Duration
 	PlannerDies                     float64 // of layout changes, between two writes
 	RaisedTwice                     float64 // of takeovers
 	ClockDrift                      float64 // spread of clock rates
@@ -25,6 +25,8 @@ type Faults struct {
 	BlindsPerMinute                                        float64 // a process reads an old layout for a while
 	SnapshotsFailPerMinute                                 float64 // chunks and pointers have no answer for a while
 	SnapshotsFailUpTo                                      time.Duration
+	SlowClientsPerMinute                                   float64 // clients that do not read what may be left out
+	SlowClientUpTo                                         time.Duration
 	PauseUpTo, PartitionUpTo, OutageUpTo, BlindUpTo        time.Duration
 }
 
@@ -33,13 +35,14 @@ func AllFaults() Faults {
 	return Faults{
 		Loss: 0.01, Repeat: 0.02, Delay: 0.05, DelayUpTo: 400 * time.Millisecond,
 		StoreLost: 0.01, StoreLate: 0.03, StoreSlow: 0.03, StoreSlowUpTo: 300 * time.Millisecond,
-		SealLate: 0.3, SealLateUpTo: 2 * time.Second,
+		LoadSlow: 0.2, LoadSlowUpTo: 2 * time.Second,
 		PlannerDies: 0.1, RaisedTwice: 0.2, ClockDrift: 0.01,
 		KillsPerMinute: 10, PausesPerMinute: 10, GatewayKillsPerMinute: 2,
 		ResetsPerMinute: 10, PartitionsPerMinute: 4, OutagesPerMinute: 2,
 		PauseUpTo: 6 * time.Second, PartitionUpTo: 5 * time.Second, OutageUpTo: 4 * time.Second,
 		BlindsPerMinute: 20, BlindUpTo: 4 * time.Second,
 		SnapshotsFailPerMinute: 2, SnapshotsFailUpTo: 20 * time.Second,
+		SlowClientsPerMinute: 30, SlowClientUpTo: 5 * time.Second,
 	}
 }
 
@@ -56,6 +59,7 @@ func (s *Sim) scheduleFaults() {
 	s.poisson(f.OutagesPerMinute, s.outage)
 	s.poisson(f.BlindsPerMinute, s.blindfold)
 	s.poisson(f.SnapshotsFailPerMinute, s.failSnapshots)
+	s.poisson(f.SlowClientsPerMinute, s.slowClient)
 }
 
 // poisson calls do at random times while faults last.
@@ -197,6 +201,17 @@ func (s *Sim) blindfold() {
 	s.after(s.between(200*time.Millisecond, s.cfg.Faults.BlindUpTo), func() { p.blind = false })
 }
 
+// slowClient lets a client read too slowly for a while: views that tell of nobody
+// who comes or goes are left out, and its gateway hears of it.
+func (s *Sim) slowClient() {
+	c := s.clients[s.rng.IntN(len(s.clients))]
+	if c.slow {
+		return
+	}
+	c.slow = true
+	s.after(s.between(200*time.Millisecond, s.cfg.Faults.SlowClientUpTo), func() { c.slow = false })
+}
+
 // calm ends the faults.
 func (s *Sim) calm() {
 	s.note("faults end")
@@ -206,6 +221,9 @@ func (s *Sim) calm() {
 	for _, p := range s.procs {
 		p.blind = false
 		s.resume(p)
+	}
+	for _, c := range s.clients {
+		c.slow = false
 	}
 	for len(s.live(mesh.RoleNode)) < 2 && !s.cfg.Sleep {
 		s.start("spare", mesh.RoleNode)

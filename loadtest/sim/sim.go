@@ -119,6 +119,7 @@ type Sim struct {
 	check       checker
 	clear       map[mesh.ZoneID]cleared
 	everySlots  int64 // between snapshots, on all nodes
+	maxPending  int   // records of a zone that may wait for the store, likewise
 	stats       Stats
 	spoken      hash.Hash64
 	violation   string
@@ -215,6 +216,7 @@ func begin(seed uint64, cfg Config) *Sim {
 	s.rules = harbour{anchor: s.shard.TickAt(origin.Add(s.peace()))}
 	s.clear, s.raised = map[mesh.ZoneID]cleared{}, map[mesh.ZoneID]bool{}
 	s.everySlots = []int64{24, mesh.RingSlots / 2}[s.rng.IntN(2)]
+	s.maxPending = []int{8, 24, 8192}[s.rng.IntN(3)]
 	s.check.init(s)
 	s.genesis()
 	for i := range cfg.Nodes {
@@ -314,7 +316,7 @@ func (s *Sim) start(id mesh.NodeID, role mesh.Role) *proc {
 	if role == mesh.RoleNode {
 		cfg := node.DefaultConfig()
 		cfg.World = world.Config{TickHz: tickHz, Bounds: s.shard.Bounds, Seed: s.shard.Seed, Spawn: s.shard.Spawn}
-		cfg.Authority.SnapshotEverySlots = s.everySlots
+		cfg.Authority.SnapshotEverySlots, cfg.Authority.MaxPendingRecords = s.everySlots, s.maxPending
 		cfg.Authority.SnapshotEveryTicks = 100
 		if s.everySlots == mesh.RingSlots/2 {
 			cfg.Authority.SnapshotEveryTicks = 100_000 // so that a ring may fill

@@ -97,13 +97,14 @@ func (z *Zone) remember(r replication.Record) {
 }
 
 // commit issues an append if none is outstanding, something is due and the
-// ring has room. Lazy records go along with the first that is prompt.
+// ring has room. Lazy records go along with the first that is prompt, or once
+// they are so many that events are held back.
 func (z *Zone) commit() {
 	j := &z.journal
 	if len(j.flight) > 0 || len(j.pending) == 0 {
 		return
 	}
-	if j.prompt == 0 && z.tick < j.oldest+z.cfg.LazyTicks {
+	if j.prompt == 0 && z.tick < j.oldest+z.cfg.LazyTicks && !z.Full() {
 		return
 	}
 	if z.cfg.CommitEveryTicks > 0 && j.lastAt > 0 && z.tick < j.lastAt+z.cfg.CommitEveryTicks {

@@ -13,8 +13,9 @@ type ZoneView struct {
 	World *world.World // nil until open; for reading only
 	// Waiting is how many records are not yet known durable; Held is whatever
 	// else the zone keeps until somebody answers: store calls, crossings,
-	// impacts, events of players, what to journal when there is room.
-	Waiting, Held int
+	// impacts, events of players, what to journal when there is room. The last
+	// is Noted, in entities.
+	Waiting, Held, Noted int
 }
 
 func (z *zone) held() int {
@@ -31,6 +32,6 @@ func (z *zone) held() int {
 // Inspect calls f with every zone that the node holds, by id.
 func (n *Node) Inspect(f func(ZoneView)) {
 	for _, z := range n.zones {
-		f(ZoneView{ID: z.id, Epoch: z.auth.Epoch(), Open: z.auth.Open(), World: z.world, Waiting: z.auth.Waiting(), Held: z.held()})
+		f(ZoneView{ID: z.id, Epoch: z.auth.Epoch(), Open: z.auth.Open(), World: z.world, Waiting: z.auth.Waiting(), Held: z.held(), Noted: len(z.unsaved)})
 	}
 }
