@@ -6,5 +6,5 @@ import "embed"
 
 // Files is the root module and the modules that it uses.
 //
-//go:embed *.tf boot.sh.tftpl modules
+//go:embed *.tf *.tf.json boot.sh.tftpl modules
 var Files embed.FS

@@ -1,5 +1,5 @@
 # What every function shares: names, tags, the network, the tables, the cluster
-# and the key. Each function is a file of its own.
+# and the key. Each function is a file of its own, over modules/function.
 
 data "aws_caller_identity" "me" {}
 data "aws_partition" "here" {}
@@ -61,6 +61,18 @@ locals {
     { for name, value in { WEFT_PRICES = var.prices, WEFT_JOIN_SECRET = var.join_secret } : name => value if value != null },
     var.load_balancer ? { WEFT_BALANCER = local.client_url, WEFT_TARGET_GROUP = module.gateway.target_group_arn } : {},
   )
+
+  function_shared = {
+    prefix             = local.prefix
+    zips               = var.zips
+    arch               = var.arch
+    log_retention_days = var.log_retention_days
+    alarms_topic_arn   = aws_sns_topic.alarms.arn
+    tags               = local.tags
+  }
+
+  # The functions as they are made, by what they do.
+  made = { replan = module.replan, sweep = module.sweep, drain = module.drain, join = module.join, bill = module.bill }
 
   # How clients reach gateways, and what those show them: see README.md.
   client_url = var.load_balancer ? "wss://${coalesce(var.client_domain, "-")}:${local.client_port}/" : "wss://metadata${var.client_certificate == null ? "" : ".${coalesce(var.client_domain, "-")}"}:${local.client_port}/"

@@ -29,18 +29,12 @@ output "join_url" {
 }
 
 output "function_names" {
-  value = {
-    replan = aws_lambda_function.replan.function_name
-    sweep  = aws_lambda_function.sweep.function_name
-    drain  = aws_lambda_function.drain.function_name
-    join   = aws_lambda_function.join.function_name
-    bill   = aws_lambda_function.bill.function_name
-  }
+  value       = { for name, f in local.made : name => f.function.function_name }
   description = "The functions, by what they do."
 }
 
 output "function_zips" {
-  value       = { for f in ["replan", "sweep", "drain", "join", "bill"] : f => abspath("${var.zips}/${f}.zip") }
+  value       = { for f in local.functions : f => abspath("${var.zips}/${f}.zip") }
   description = "What was deployed of each, for a host that runs them where the emulator does not."
 }
 

@@ -168,7 +168,7 @@ locals {
     },
   ]
 
-  # By who has them; a function's file adds its own log, trigger and queue.
+  # By who has them; replan adds its trigger, modules/function log and queue.
   allow = {
     process = [local.statement.store, local.statement.key]
     drain   = [local.statement.control_only, local.statement.key]
@@ -178,13 +178,5 @@ locals {
   }
 
   # All that is allowed to anybody, for the tests.
-  every_statement = flatten([for policy in concat(values(module.cluster.policies), [
-    aws_iam_role_policy.replan.policy, aws_iam_role_policy.sweep.policy, aws_iam_role_policy.drain.policy,
-    aws_iam_role_policy.join.policy, aws_iam_role_policy.bill.policy,
-  ]) : jsondecode(policy).Statement])
-
-  function_trust = jsonencode({
-    Version   = "2012-10-17"
-    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "lambda.amazonaws.com" } }]
-  })
+  every_statement = flatten([for policy in concat(values(module.cluster.policies), [for f in local.made : f.policy]) : jsondecode(policy).Statement])
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"weft/control/store/dynamostore/mototest"
+	"weft/infra"
 )
 
 // architecture is this machine's, as Lambda calls it.
@@ -110,6 +111,12 @@ func TestApplyToEmulator(t *testing.T) {
 		t.Errorf("another launcher changes %v, %v", third.Changes, err)
 	}
 
+	// A world that an older weft deployed is the same, and goes as well.
+	delete(v, "launcher")
+	backdate(t, s)
+	if moved, err := s.Plan(t.Context(), v); err != nil || !moved.Empty() {
+		t.Errorf("an older state is not moved: %v %v", moved.Changes, err)
+	}
 	if err := s.Destroy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -122,6 +129,49 @@ func TestApplyToEmulator(t *testing.T) {
 	entries, err := os.ReadDir(s.Dir())
 	if err != nil || slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == "secret.json" }) {
 		t.Errorf("a secret lies about: %v", err)
+	}
+}
+
+// backdate gives what the stack's state holds the addresses from which
+// infra/moved.tf.json moves it.
+func backdate(t *testing.T, s *Stack) {
+	t.Helper()
+	read := func(text []byte, err error, v any) {
+		if err = errors.Join(err, json.Unmarshal(text, v)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var moves struct {
+		Moved []struct{ From, To string } `json:"moved"`
+	}
+	text, err := infra.Files.ReadFile("moved.tf.json")
+	read(text, err, &moves)
+	text, err = os.ReadFile(s.file("terraform.tfstate"))
+	was := map[string]string{}
+	for _, m := range moves.Moved {
+		to := strings.TrimSuffix(m.To, "[0]")
+		was[to] = m.From
+		text = bytes.ReplaceAll(text, []byte(`"`+to+`"`), []byte(`"`+m.From+`"`)) // what depends on it
+	}
+	var state map[string]any
+	read(text, err, &state)
+	moved := 0
+	for _, r := range state["resources"].([]any) {
+		resource := r.(map[string]any)
+		from, ok := was[fmt.Sprintf("%v.%v.%v", resource["module"], resource["type"], resource["name"])]
+		if !ok {
+			continue
+		}
+		moved++
+		delete(resource, "module")
+		_, resource["name"], _ = strings.Cut(from, ".")
+		if only := resource["instances"].([]any)[0].(map[string]any); only["index_key"] == 0.0 {
+			delete(only, "index_key")
+		}
+	}
+	text, err = json.Marshal(state)
+	if err = errors.Join(err, os.WriteFile(s.file("terraform.tfstate"), text, 0o600)); err != nil || moved != len(moves.Moved) {
+		t.Fatalf("%d of %d are in the state: %v", moved, len(moves.Moved), err)
 	}
 }
 

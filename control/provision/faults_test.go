@@ -26,10 +26,10 @@ func TestFaults(t *testing.T) {
 		{
 			"name taken",
 			diagnostic{
-				Address: "aws_iam_role.replan",
+				Address: "module.replan.aws_iam_role.this",
 				Summary: "creating IAM Role (weft-dev-replan): operation error IAM: CreateRole, https response error StatusCode: 409, RequestID: 1, EntityAlreadyExists: Role with name weft-dev-replan already exists.",
 			},
-			NameTaken, "iam:CreateRole", []string{"iam:CreateRole failed for aws_iam_role.replan (and 1 more alike): EntityAlreadyExists: Role with name weft-dev-replan already exists; something else", "choose another --env"},
+			NameTaken, "iam:CreateRole", []string{"iam:CreateRole failed for module.replan.aws_iam_role.this (and 1 more alike): EntityAlreadyExists: Role with name weft-dev-replan already exists; something else", "choose another --env"},
 		},
 		{
 			"a table that is there",
@@ -42,7 +42,7 @@ func TestFaults(t *testing.T) {
 		{
 			"throttled",
 			diagnostic{
-				Address: "aws_lambda_function.join",
+				Address: "module.join.aws_lambda_function.this",
 				Summary: "creating Lambda Function (weft-dev-join): operation error Lambda: CreateFunction, exceeded maximum number of attempts, 25, https response error StatusCode: 429, api error TooManyRequestsException: Rate exceeded",
 			},
 			Throttled, "lambda:CreateFunction", []string{"TooManyRequestsException: Rate exceeded", "wait a minute and repeat"},
@@ -63,7 +63,7 @@ func TestFaults(t *testing.T) {
 		{
 			"over quota",
 			diagnostic{
-				Address: "aws_lambda_function.join",
+				Address: "module.join.aws_lambda_function.this",
 				Summary: "setting Lambda Function (weft-dev-join) concurrency: operation error Lambda: PutFunctionConcurrency, api error InvalidParameterValueException: Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its minimum value of [10].",
 			},
 			OverQuota, "lambda:PutFunctionConcurrency", []string{"join_concurrency=-1"},

@@ -31,9 +31,7 @@ run "names" {
 
   assert {
     condition = alltrue([for n in concat(
-      [for q in [aws_sqs_queue.replan, aws_sqs_queue.sweep, aws_sqs_queue.drain, aws_sqs_queue.join, aws_sqs_queue.bill] : q.name],
-      [for r in [aws_iam_role.replan, aws_iam_role.sweep, aws_iam_role.drain, aws_iam_role.join, aws_iam_role.bill] : r.name],
-      [for a in merge(aws_cloudwatch_metric_alarm.replan, aws_cloudwatch_metric_alarm.join) : a.alarm_name],
+      flatten([for f in local.made : concat([f.queue.name, f.role.name], values(f.alarms))]),
       [aws_secretsmanager_secret.shard_key.name, aws_sns_topic.alarms.name, output.cluster],
       values(output.dashboards),
     ) : startswith(n, "weft-prod")])
@@ -44,10 +42,7 @@ run "names" {
 run "tags" {
   assert {
     condition = alltrue([for tags in concat(
-      [for f in [aws_lambda_function.replan, aws_lambda_function.sweep, aws_lambda_function.drain, aws_lambda_function.join, aws_lambda_function.bill] : f.tags],
-      [for q in [aws_sqs_queue.replan, aws_sqs_queue.sweep, aws_sqs_queue.drain, aws_sqs_queue.join, aws_sqs_queue.bill] : q.tags],
-      [for g in [aws_cloudwatch_log_group.replan, aws_cloudwatch_log_group.join] : g.tags],
-      [for r in [aws_iam_role.replan, aws_iam_role.join] : r.tags],
+      flatten([for f in local.made : [f.function.tags, f.role.tags, f.log_group.tags, f.queue.tags]]),
       [aws_sns_topic.alarms.tags, aws_secretsmanager_secret.shard_key.tags, module.tables.data.tags, module.tables.control.tags],
     ) : tags["weft:env"] == "prod" && tags["weft:shard"] == "harbour"])
     error_message = "A resource does not carry weft:env and weft:shard."

@@ -24,7 +24,7 @@ run "launchers" {
 
   assert {
     condition = alltrue([for name in ["STORE", "LAUNCHER", "SHARD", "ENV", "SHARD_KEY_SECRET", "POLICY", "NODE_ACTORS", "MAX_NODES", "MAX_GATEWAYS", "COOLDOWN", "SLEEP_AFTER", "KIND", "NODE_SIZE", "GATEWAY_SIZE"] :
-    alltrue([for f in [aws_lambda_function.replan, aws_lambda_function.sweep, aws_lambda_function.drain, aws_lambda_function.join, aws_lambda_function.bill] : f.environment[0].variables["WEFT_${name}"] != ""])])
+    alltrue([for f in local.made : f.function.environment[0].variables["WEFT_${name}"] != ""])])
     error_message = "A function is not told what options.Function requires."
   }
 }
@@ -35,7 +35,7 @@ run "ec2" {
   }
 
   assert {
-    condition     = output.launcher_url == output.launcher_urls.ec2 && aws_lambda_function.replan.environment[0].variables.WEFT_LAUNCHER == output.launcher_url && aws_lambda_function.bill.environment[0].variables.WEFT_KIND == "c8g.large"
+    condition     = output.launcher_url == output.launcher_urls.ec2 && module.replan.function.environment[0].variables.WEFT_LAUNCHER == output.launcher_url && module.bill.function.environment[0].variables.WEFT_KIND == "c8g.large"
     error_message = "With launcher = ec2 the functions launch instances, and price them."
   }
 }
@@ -130,8 +130,8 @@ run "load_balancer" {
   }
 
   assert {
-    condition = output.target_group != null && alltrue([for f in [aws_lambda_function.replan, aws_lambda_function.sweep, aws_lambda_function.join] :
-    f.environment[0].variables.WEFT_TARGET_GROUP == output.target_group && f.environment[0].variables.WEFT_BALANCER == "wss://play.example.com:7443/"])
+    condition = output.target_group != null && alltrue([for f in [module.replan, module.sweep, module.join] :
+    f.function.environment[0].variables.WEFT_TARGET_GROUP == output.target_group && f.function.environment[0].variables.WEFT_BALANCER == "wss://play.example.com:7443/"])
     error_message = "With load_balancer the functions keep its targets, and join sends clients there."
   }
 
@@ -146,8 +146,7 @@ run "load_balancer" {
 
 run "functions" {
   assert {
-    condition = alltrue([for f in [aws_lambda_function.replan, aws_lambda_function.sweep, aws_lambda_function.drain, aws_lambda_function.join, aws_lambda_function.bill] :
-    f.runtime == "provided.al2023" && tolist(f.architectures) == tolist(["arm64"])])
+    condition     = alltrue([for f in local.made : f.function.runtime == "provided.al2023" && tolist(f.function.architectures) == tolist(["arm64"])])
     error_message = "Functions are provided.al2023 on arm64."
   }
 
@@ -164,12 +163,12 @@ run "functions" {
   }
 
   assert {
-    condition     = aws_lambda_function.join.reserved_concurrent_executions == 10
+    condition     = module.join.function.reserved_concurrent_executions == 10
     error_message = "join is throttled."
   }
 
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.replan) == 2 && length(aws_cloudwatch_metric_alarm.sweep) == 2 && length(aws_cloudwatch_metric_alarm.drain) == 2 && length(aws_cloudwatch_metric_alarm.join) == 2 && length(aws_cloudwatch_metric_alarm.bill) == 2
+    condition     = alltrue([for f in local.made : keys(f.alarms) == ["dead", "errors"]])
     error_message = "Each function has an alarm for errors and one for dead letters."
   }
 }
@@ -177,9 +176,7 @@ run "functions" {
 # bill is told what stands; it cannot count by itself.
 run "standing" {
   assert {
-    condition = aws_lambda_function.bill.environment[0].variables.WEFT_STANDING == join("/", [1, 1, 19, sum([for alarms in [
-      aws_cloudwatch_metric_alarm.throttled, aws_cloudwatch_metric_alarm.replan, aws_cloudwatch_metric_alarm.sweep, aws_cloudwatch_metric_alarm.drain, aws_cloudwatch_metric_alarm.join, aws_cloudwatch_metric_alarm.bill,
-    ] : length(alarms)]) + 1])
+    condition     = module.bill.function.environment[0].variables.WEFT_STANDING == join("/", [1, 1, 19, length(aws_cloudwatch_metric_alarm.throttled) + sum([for f in local.made : length(f.alarms)]) + 1])
     error_message = "bill counts other metrics or alarms than there are."
   }
 }

@@ -79,7 +79,7 @@ run "launching" {
   }
 
   assert {
-    condition     = length([for s in local.every_statement : s if contains(flatten([s.Action]), "ecs:RunTask")]) == 2 && strcontains(aws_iam_role_policy.replan.policy, "RunTask") && strcontains(aws_iam_role_policy.sweep.policy, "RunTask")
+    condition     = length([for s in local.every_statement : s if contains(flatten([s.Action]), "ecs:RunTask")]) == 2 && strcontains(module.replan.policy, "RunTask") && strcontains(module.sweep.policy, "RunTask")
     error_message = "replan and sweep launch, nobody else."
   }
 }
@@ -93,12 +93,12 @@ run "without_ec2" {
   }
 
   assert {
-    condition     = !strcontains(aws_iam_role_policy.replan.policy, "elasticloadbalancing")
+    condition     = !strcontains(module.replan.policy, "elasticloadbalancing")
     error_message = "Without a load balancer functions may do nothing with any."
   }
 
   assert {
-    condition     = !strcontains(aws_iam_role_policy.replan.policy, "ec2:")
+    condition     = !strcontains(module.replan.policy, "ec2:")
     error_message = "Functions that launch tasks may do nothing with instances."
   }
 }
@@ -113,13 +113,13 @@ run "tables_by_action" {
   }
 
   assert {
-    condition = alltrue([for p in [aws_iam_role_policy.drain.policy, aws_iam_role_policy.join.policy, aws_iam_role_policy.bill.policy] :
+    condition = alltrue([for p in [module.drain.policy, module.join.policy, module.bill.policy] :
     alltrue([for s in jsondecode(p).Statement : flatten([s.Resource]) == [module.tables.control.arn] if strcontains(jsonencode(s.Action), "dynamodb:")])])
     error_message = "drain, join and bill know the control table only."
   }
 
   assert {
-    condition     = !strcontains(aws_iam_role_policy.bill.policy, "secretsmanager") && !strcontains(aws_iam_role_policy.bill.policy, "DeleteItem")
+    condition     = !strcontains(module.bill.policy, "secretsmanager") && !strcontains(module.bill.policy, "DeleteItem")
     error_message = "bill needs neither the key nor to delete."
   }
 }

@@ -179,3 +179,24 @@ run "more_zones_than_the_region_has" {
 
   expect_failures = [aws_vpc.this]
 }
+
+run "no_function_of_lambda" {
+  command = plan
+
+  module {
+    source = "./modules/function"
+  }
+
+  variables {
+    name              = "Sweep"
+    description       = ""
+    timeout_seconds   = 901
+    event_age_seconds = 59
+    errors_above      = -1
+    environment       = {}
+    statements        = []
+    shared            = { prefix = "dev", zips = "./tests/zips", arch = "amd64", log_retention_days = 30, alarms_topic_arn = "", tags = {} }
+  }
+
+  expect_failures = [var.name, var.timeout_seconds, var.event_age_seconds, var.errors_above, var.shared]
+}

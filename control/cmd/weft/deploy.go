@@ -333,10 +333,11 @@ func (d *destroy) Run(s *session) error {
 	})
 }
 
-// sweeps reports whether what is deployed includes all that calls function sweep.
+// sweeps reports whether what is deployed includes all that calls function sweep,
+// where it is now or where older versions had it (infra/moved.tf.json).
 func sweeps(deployed []string) bool {
-	for _, address := range []string{"aws_lambda_function.sweep", "aws_cloudwatch_event_target.sweep", "aws_lambda_permission.sweep", "aws_iam_role_policy.sweep"} {
-		if !slices.Contains(deployed, address) {
+	for _, kind := range []string{"aws_lambda_function", "aws_cloudwatch_event_target", "aws_lambda_permission", "aws_iam_role_policy"} {
+		if !slices.Contains(deployed, "module.sweep."+kind+".this") && !slices.Contains(deployed, kind+".sweep") {
 			return false
 		}
 	}
