@@ -218,11 +218,10 @@ func (g *Gateway) tellDue(c *client, pos mesh.Vec, budget int) (shared []byte) {
 		for step := max(c.farAt+1, g.step-min(uint32(g.cfg.FarEveryTicks), g.step)); step < g.step; step++ {
 			g.tellFar(c, step)
 		}
-		if c.group == nil {
-			g.tellFar(c, g.step)
-		} else if shared = g.share(c, g.farBlock(c.group)); shared == nil {
-			g.tellFar(c, g.step)
+		if c.group != nil {
+			shared = g.share(c, g.farBlock(c.group))
 		}
+		g.tellFar(c, g.step) // all of it, or what only c missed
 	}
 	g.tellEnters(c)
 	return shared

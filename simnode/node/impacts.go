@@ -141,6 +141,9 @@ func (n *Node) sendImpacts(z *zone, impacts []mesh.Impact) {
 // the stroke: a rocket as ended, an item where it bounced off. What is marked
 // is left to its crossing.
 func (n *Node) holdImpacts(z *zone, blows []blow) {
+	if len(z.unsaved) > 0 && !z.auth.Full() {
+		n.journalUnsaved(z) // or what struck ends after the blow was told
+	}
 	var put []mesh.Entity
 	v := volley{at: n.tick}
 	for _, b := range blows {
