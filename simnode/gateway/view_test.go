@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"testing"
 
@@ -189,6 +190,48 @@ func TestSlowClientCatchesUp(t *testing.T) {
 	got := eye.entities[eye.byID[mesh.PlayerEntity(2)]]
 	if got.Health != 42 || got.Pos.X != 3008 && got.Pos.X != 3000 || got.Carrier == 0 {
 		t.Fatalf("after a lost view the client believes %+v", got)
+	}
+}
+
+// TestSlowClientInACrowdCatchesUp: where a crowd shares the bytes of what is far,
+// a client is told again of what it alone missed.
+func TestSlowClientInACrowdCatchesUp(t *testing.T) {
+	r := newRig(t, testConfig(), 1)
+	const crowd = 300
+	for i := range int32(crowd) {
+		r.zones[0].poses = append(r.zones[0].poses, player(mesh.PlayerID(i+1), 1000+i%20*40, 1000+i/20*40))
+	}
+	r.frames()
+	eye := r.join(1, 1)
+	for i := 2; i <= 4; i++ {
+		r.join(process.ClientID(i), mesh.PlayerID(i))
+	}
+	walk := func(ticks int, each func()) {
+		for n := range ticks {
+			for i := range r.zones[0].poses[:crowd/2] { // the others stand
+				r.zones[0].poses[i].Pos.Y += int32(100 - n&1*200)
+			}
+			r.run(1)
+			each()
+		}
+	}
+	walk(200, func() {})
+	if len(eye.byID) != crowd-1 {
+		t.Fatalf("%d are in sight", len(eye.byID))
+	}
+	blind := *eye
+	blind.entities, blind.byID, blind.told = maps.Clone(eye.entities), maps.Clone(eye.byID), map[mesh.EntityID]bool{}
+	r.seen[1] = &blind
+	for i := range r.zones[0].poses[crowd/2:] {
+		r.zones[0].poses[crowd/2+i].Health = 42
+	}
+	walk(45, func() { r.step(process.Event{Kind: process.EventClientSlow, Client: 1}) })
+	r.seen[1] = eye
+	walk(200, func() {})
+	for i := crowd/2 + 1; i <= crowd; i++ {
+		if got := eye.entities[eye.byID[mesh.PlayerEntity(mesh.PlayerID(i))]]; got.Health != 42 {
+			t.Fatalf("after lost views the client believes %+v", got)
+		}
 	}
 }
 
