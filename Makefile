@@ -12,7 +12,7 @@ LINTER    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # Tests look for moto through python3, wherever it comes from.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help build test moto buildah test-race test-seeds mutants lint bench
+.PHONY: help build test moto buildah test-race test-seeds test-peers mutants lint bench
 
 help: ## Print this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -21,8 +21,8 @@ build: ## Build the programs into bin/.
 	$(GO) build -trimpath -o bin/ ./...
 
 test: moto buildah ## Set up what the tests need and run them all.
-	$(GO) vet ./...
-	@$(MAKE) --no-print-directory test-race test-seeds
+	$(GO) vet -tags peers ./...
+	@$(MAKE) --no-print-directory test-race test-seeds test-peers
 
 # DynamoDB is tested against moto, an emulator written in Python. Where moto
 # is there or can be had, its tests may not be skipped.
@@ -46,6 +46,11 @@ test-race: ## Run all tests under the race detector, the simulation for a few se
 
 test-seeds: ## Run the simulation: the mesh in virtual time under faults, and hours without a store, SEEDS=50.
 	$(GO) test -timeout 10m $(TESTFLAGS) ./loadtest/sim -run 'Seeds$$|Outage$$' -seeds $(SEEDS)
+
+test-peers: ## Try what `weft bench peers` does on a small size, where npm can fetch it.
+	@if npm ping --fetch-retries=0 --fetch-timeout=10000 >/dev/null 2>&1; then \
+		$(GO) test -race -tags peers $(TESTFLAGS) ./loadtest/bench -run TestPeers; \
+	else echo "The peers' rooms are not tried: they need Node.js, npm and its registry."; fi
 
 mutants: ## Break one rule of the code after the other, and see that the simulation notices: MUTANTS=all.
 	$(GO) test -timeout 60m -v ./loadtest/sim -run PlantedViolations -mutants $(MUTANTS)

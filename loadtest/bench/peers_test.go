@@ -1,18 +1,12 @@
+//go:build peers
+
 package bench
 
-import (
-	"os/exec"
-	"testing"
-)
+import "testing"
 
 // The others' servers are set up as a newcomer's machine would, and both sides
 // deliver all that was due.
 func TestPeers(t *testing.T) {
-	for _, name := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("Colyseus runs on Node.js: %v", err)
-		}
-	}
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	res, err := beside.Run(t.Context(), Options{Small: true, Runs: 1, Log: func(s string) { t.Log(s) }})
 	if err != nil {
