@@ -197,17 +197,27 @@ func (s *Sim) rearrange(l *mesh.Layout) bool {
 	if c.Kind == partition.AddProps {
 		c.Box = z.Box
 	}
-	next := l.NextZone
 	if c.Apply(l) != nil {
 		return false
 	}
 	s.note("%s of zone %d (%d), owner %s", c.Kind, c.Zone, c.Other, c.Owner.Node)
-	if c.Makes() {
-		rec := mesh.ZoneRecord{Zone: next, Owner: c.Owner, Epoch: 1, Pointer: mesh.Pointer{Position: -1}}
-		if s.store.CreateZone(ctx, rec) != nil { // a run that was cut short made it
-			s.store.RemoveZone(ctx, next)
-			s.store.CreateZone(ctx, rec)
-		}
+	if c.Makes() && !s.create(&l.Zones[len(l.Zones)-1]) {
+		return false
 	}
 	return true
+}
+
+// create writes the record of a new zone, or takes over the one that a run left
+// that was cut short, as the planner does: another run may be about to use it.
+func (s *Sim) create(z *mesh.Zone) bool {
+	rec := mesh.ZoneRecord{Zone: z.ID, Owner: z.Owner, Epoch: z.Epoch, Pointer: mesh.Pointer{Position: -1}}
+	if s.store.CreateZone(ctx, rec) == nil {
+		return true
+	}
+	rec, err := s.store.Zone(ctx, z.ID)
+	if err != nil {
+		return false
+	}
+	z.Epoch = rec.Epoch + 1
+	return s.store.RaiseEpoch(ctx, z.ID, rec.Epoch, z.Owner) == nil
 }

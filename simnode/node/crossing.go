@@ -296,8 +296,8 @@ func (z *zone) seeLanded(s *source) {
 // onTransfer takes a crossing in, once, and answers repeats.
 func (n *Node) onTransfer(m *wire.Transfer) {
 	z := n.openZoneByID(m.To)
-	if z == nil || z.auth.Full() {
-		return // it will be repeated
+	if z == nil || z.auth.Full() || n.self.State == mesh.Stopped {
+		return // it will be repeated, if only to the next owner
 	}
 	if !z.auth.Wants(m) {
 		n.step(z, authority.Event{Kind: authority.TransferEvent, Transfer: m})

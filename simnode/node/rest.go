@@ -18,5 +18,5 @@ func (n *Node) resting() bool {
 // atRest reports that the next owners find everything in the store. A zone
 // that is still loading has nothing that is not there.
 func (n *Node) atRest() bool {
-	return !slices.ContainsFunc(n.zones, func(z *zone) bool { return z.auth.Open() && !(z.laidDown && z.auth.Idle()) })
+	return !slices.ContainsFunc(n.zones, func(z *zone) bool { return z.auth.Open() && !(z.laidDown && len(z.unsaved) == 0 && z.auth.Idle()) })
 }

@@ -252,6 +252,9 @@ func (n *Node) onTick(ev process.Event) {
 	resting := n.resting()
 	for _, z := range n.zones {
 		n.step(z, authority.Event{Kind: authority.TickEvent, Tick: n.tick})
+		if resting && z.auth.Open() && !z.auth.Full() {
+			n.journalUnsaved(z) // nothing is simulated that would
+		}
 		if z.state == mesh.Retiring || resting {
 			n.step(z, authority.Event{Kind: authority.Flush})
 		}
