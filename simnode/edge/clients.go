@@ -339,7 +339,9 @@ func freshSession(now time.Time, resumed uint64) uint64 {
 func (r *reception) run(l net.Listener) {
 	var polling sync.WaitGroup
 	polling.Go(func() { r.poller.run(r.ctx) })
-	_ = r.server.Serve(l)
+	if err := r.server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		r.log.warn("no client can connect any more; drain this gateway", "error", err)
+	}
 	polling.Wait()
 	r.poller.release()
 }
